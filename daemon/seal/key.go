@@ -1,0 +1,91 @@
+package seal
+
+import (
+	"context"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+)
+
+// Domain labels of the PIN's way to the sealing key. They are part of the
+// stored format and never change.
+const (
+	pinLabel  = "sigild/pin/v1"
+	hostLabel = "sigild/host/v1"
+	sealLabel = "sigild/seal/v1"
+)
+
+// ID names a wallet or an installation: 16 random bytes.
+type ID [16]byte
+
+// Factors are the two pieces of hardware that each guess of a PIN needs.
+// Implementations are safe for concurrent use.
+type Factors interface {
+	// Pepper is HMAC-SHA256 over message by the token's pin key.
+	Pepper(ctx context.Context, message []byte) ([32]byte, error)
+	// Host is HMAC-SHA256 over message by the TPM's host key, which the TPM
+	// uses only in the measured state that it was bound to.
+	Host(ctx context.Context, message []byte) ([32]byte, error)
+}
+
+// Key closes and opens one wallet's record. It is secret; wipe it.
+type Key [32]byte
+
+// Wipe overwrites the key.
+func (k *Key) Wipe() { clear(k[:]) }
+
+// String keeps the key out of logs.
+func (k *Key) String() string { return "redacted" }
+
+// GoString keeps the key out of %#v.
+func (k *Key) GoString() string { return "redacted" }
+
+// ErrFactor is returned when the token or the TPM did not answer. It says
+// nothing about the PIN and costs no attempt; the device's own error is wrapped.
+var ErrFactor = errors.New("a factor of the sealing key did not answer")
+
+// DeriveKey computes a wallet's sealing key. It takes one Argon2id, one token
+// operation and one TPM operation; ctx bounds the two devices.
+func DeriveKey(ctx context.Context, pin []byte, wallet ID, a Argon2, f Factors) (*Key, error) {
+	stretched, err := Stretch(pin, a)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(stretched)
+	h1, err := apply(ctx, f.Pepper, pinLabel, wallet, stretched)
+	defer clear(h1[:])
+	if err != nil {
+		return nil, fmt.Errorf("%w: token: %w", ErrFactor, err)
+	}
+	h2, err := apply(ctx, f.Host, hostLabel, wallet, h1[:])
+	defer clear(h2[:])
+	if err != nil {
+		return nil, fmt.Errorf("%w: TPM: %w", ErrFactor, err)
+	}
+	return expand(h1, h2, wallet)
+}
+
+type hmacFunc func(ctx context.Context, message []byte) ([32]byte, error)
+
+func apply(ctx context.Context, mac hmacFunc, label string, wallet ID, secret []byte) ([32]byte, error) {
+	message := make([]byte, 0, len(label)+len(wallet)+len(secret))
+	defer func() { clear(message) }()
+	message = append(message, label...)
+	message = append(message, wallet[:]...)
+	message = append(message, secret...)
+	return mac(ctx, message)
+}
+
+func expand(h1, h2 [32]byte, wallet ID) (*Key, error) {
+	ikm := make([]byte, 0, len(h1)+len(h2))
+	defer func() { clear(ikm) }()
+	ikm = append(append(ikm, h1[:]...), h2[:]...)
+	clear(h1[:])
+	clear(h2[:])
+	okm, err := hkdf.Key(sha256.New, ikm, nil, sealLabel+string(wallet[:]), len(Key{}))
+	if err != nil {
+		return nil, fmt.Errorf("HKDF: %w", err)
+	}
+	return (*Key)(okm), nil
+}

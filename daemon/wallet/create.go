@@ -1,0 +1,171 @@
+package wallet
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+
+	"github.com/sigild/sigild/daemon/policy"
+	"github.com/sigild/sigild/daemon/seal"
+)
+
+// CreateRequest asks for a new wallet.
+type CreateRequest struct {
+	Peer      Peer
+	RequestID string // 1 to 128 bytes, chosen by the relay; the same id is the same wallet
+	Owner     string // 1 to 256 bytes: the relay's name for its user
+	Label     string // up to 256 bytes
+	PIN       []byte
+	Digest    [32]byte // of the parameters without the PIN
+}
+
+// Created is the answer to a creation.
+type Created struct {
+	Existing bool // the request was carried out before; the PIN was not looked at
+	Info     *Info
+	Receipt  *Receipt
+}
+
+func (r *CreateRequest) check() error {
+	if err := checkText("requestId", r.RequestID, 1, maxRequestID); err != nil {
+		return err
+	}
+	if err := checkText("owner", r.Owner, 1, maxOwner); err != nil {
+		return err
+	}
+	return checkText("label", r.Label, 0, maxLabel)
+}
+
+// Create makes a wallet with one account. It is idempotent: the same request
+// id with the same parameters gives the wallet that it made, without looking
+// at the PIN.
+func (s *Service) Create(ctx context.Context, r *CreateRequest) (*Created, error) {
+	if err := r.check(); err != nil {
+		return nil, err
+	}
+	key := newRequestKey(r.Peer.UID, r.Owner, "createWallet", r.RequestID)
+	if c, err := s.createdBefore(ctx, r, key); c != nil || err != nil {
+		return c, err
+	}
+	if err := seal.CheckNew(r.PIN); err != nil {
+		return nil, err
+	}
+	err := s.create(ctx, r, key)
+	if err != nil && !errors.Is(err, ErrRequestReused) {
+		return nil, err
+	}
+	c, again := s.createdBefore(ctx, r, key)
+	if c == nil || again != nil {
+		return nil, errors.Join(err, again)
+	}
+	c.Existing = err != nil // somebody else's creation under the same id was first
+	return c, nil
+}
+
+// createdBefore answers from what is stored; nil when the request is new.
+func (s *Service) createdBefore(ctx context.Context, r *CreateRequest, key RequestKey) (*Created, error) {
+	d, err := s.repeated(ctx, key, r.Digest)
+	if d == nil || err != nil {
+		return nil, err
+	}
+	info, err := s.Get(ctx, r.Peer, d.Wallet)
+	if err != nil {
+		return nil, err
+	}
+	receipt, err := s.receipt(ctx, "createWallet", d, info)
+	if err != nil {
+		return nil, err
+	}
+	return &Created{Existing: true, Info: info, Receipt: receipt}, nil
+}
+
+// create makes and stores the wallet and writes the audit line.
+func (s *Service) create(ctx context.Context, r *CreateRequest, key RequestKey) error {
+	var id seal.ID
+	rand.Read(id[:])
+	now := s.Now().Unix()
+	request, err := s.request(ctx, key, &done{Digest: r.Digest, Wallet: id, Time: now})
+	if err != nil {
+		return err
+	}
+	row, err := s.Guard.NewRow(ctx, id)
+	if err != nil {
+		return err
+	}
+	n := NewWallet{Wallet: id, Relay: r.Peer.UID, Owner: r.Owner, Created: now, Guard: row, Request: *request}
+	if err := s.forge(ctx, r, &n); err != nil {
+		return err
+	}
+	if err := s.Store.Create(ctx, n); err != nil {
+		return err
+	}
+	return s.audit(ctx, Event{Action: "createWallet", Peer: r.Peer, Wallet: id, Digest: r.Digest[:], Result: "ok"})
+}
+
+// forge makes the keys: the token's root pair first, so that the token cannot
+// choose it by the seed, then the derivation key from the mixed entropy.
+func (s *Service) forge(ctx context.Context, r *CreateRequest, n *NewWallet) (err error) {
+	seed, err := s.Entropy.Seed(ctx, n.Wallet)
+	if err != nil {
+		return err
+	}
+	defer seed.Wipe()
+	if err := s.Token.FeedRandom(ctx, seed.TokenFeed()); err != nil {
+		return err
+	}
+	held := &objects{token: s.Token}
+	defer held.destroy(ctx, &err)
+	a, err := s.generateRoot(ctx, held)
+	if err != nil {
+		return err
+	}
+	derivation, err := held.add(s.Token.ImportSecret(ctx, seed.Bytes()))
+	if err != nil {
+		return err
+	}
+	sources := seed.Sources()
+	seed.Wipe()
+	if err := s.derive(ctx, a, derivation, 0); err != nil {
+		return err
+	}
+	defer a.tweak.wipe()
+	return s.sealNew(ctx, r, n, a, derivation, sources)
+}
+
+func (s *Service) sealNew(ctx context.Context, r *CreateRequest, n *NewWallet, a *account, derivation Object, sources []seal.Source) error {
+	rules, err := policy.Default().Encode()
+	if err != nil {
+		return err
+	}
+	h := &seal.Header{
+		Format: seal.Format, Wallet: n.Wallet, Installation: s.Installation, Created: n.Created,
+		Keys: s.Token.Keys(), Mechanism: s.Token.Mechanism(),
+		Accounts: []seal.Account{s.describe(a, 0, n.Created)},
+		Relay:    r.Peer.UID, Owner: r.Owner, Policy: rules, Limits: s.Limits,
+		Sources: sources, Dropped: s.Entropy.Dropped(),
+	}
+	w, err := s.wrap(ctx, derivation, a.root)
+	if err != nil {
+		return err
+	}
+	defer w.Wipe()
+	n.Address = address(a.public)
+	n.Record, err = s.seal(ctx, r.PIN, h, &seal.State{Revision: 1, Label: r.Label}, w)
+	return err
+}
+
+// wrap has the token encrypt a new wallet's keys.
+func (s *Service) wrap(ctx context.Context, derivation, root Object) (*seal.Wrapped, error) {
+	k, err := s.Token.Wrap(ctx, Derivation, derivation)
+	if err != nil {
+		return nil, err
+	}
+	w := &seal.Wrapped{Derivation: k}
+	d, err := s.Token.Wrap(ctx, Root, root)
+	if err != nil {
+		w.Wipe()
+		return nil, err
+	}
+	w.Roots = [][]byte{d}
+	return w, nil
+}

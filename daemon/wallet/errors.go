@@ -1,0 +1,58 @@
+package wallet
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrNotFound is returned for a wallet or account that does not exist or
+	// belongs to another relay: the two are not told apart.
+	ErrNotFound = errors.New("no such wallet or account")
+	// ErrRequestReused is returned when a request id comes again with other
+	// content.
+	ErrRequestReused = errors.New("this request id was used with other parameters")
+	// ErrConflict is returned when the record changed between reading and
+	// writing it; nothing was written.
+	ErrConflict = errors.New("the wallet was changed at the same time")
+	// ErrFrozen is returned for a frozen wallet, before any attempt is charged.
+	ErrFrozen = errors.New("the wallet is frozen")
+	// ErrOverloaded is returned, uncharged, when too many PIN checks wait.
+	ErrOverloaded = errors.New("too many PIN checks are waiting")
+	// ErrSender is returned when a transaction's "from" is not the account's
+	// address.
+	ErrSender = errors.New("from is not the address of this account")
+	// ErrDigest is returned for a digest that is 0 modulo the curve's order.
+	ErrDigest = errors.New("this digest cannot be signed")
+	// ErrToken is returned when the token gave an answer that is wrong: a
+	// signature that does not verify, a point that is not on the curve.
+	ErrToken = errors.New("the token gave a wrong answer")
+	// ErrNonceReused is returned when the token used one signature nonce for
+	// two digests. Nothing leaves: the two together would give the key away.
+	ErrNonceReused = errors.New("the token repeated a signature nonce")
+	// ErrUndecided is returned when the policy could not decide: facts are
+	// missing or the policy is not sound. Nothing is signed.
+	ErrUndecided = errors.New("the policy could not decide")
+	// ErrTooManyAccounts is returned when a wallet is full.
+	ErrTooManyAccounts = fmt.Errorf("a wallet has at most %d accounts", MaxAccounts)
+)
+
+// MaxAccounts is how many accounts one wallet holds.
+const MaxAccounts = 256
+
+// FieldError is returned for a parameter that the caller can mend.
+type FieldError struct{ Field, Problem string }
+
+func (e *FieldError) Error() string { return e.Field + ": " + e.Problem }
+
+// PINError is returned for a wrong PIN. The attempt is charged.
+type PINError struct{ Attempts Attempts }
+
+func (e *PINError) Error() string {
+	return fmt.Sprintf("wrong PIN, %d attempts left", e.Attempts.Left)
+}
+
+// DeniedError is returned when policy refuses, before any attempt is charged.
+type DeniedError struct{ Reason string }
+
+func (e *DeniedError) Error() string { return "refused by policy: " + e.Reason }

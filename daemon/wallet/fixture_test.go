@@ -1,0 +1,389 @@
+package wallet_test
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/sha512"
+	"errors"
+	"fmt"
+	"math/big"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ethereum/go-ethereum/crypto"
+
+	"github.com/sigild/sigild/daemon/guard"
+	"github.com/sigild/sigild/daemon/seal"
+	"github.com/sigild/sigild/daemon/store"
+	"github.com/sigild/sigild/daemon/wallet"
+)
+
+// scriptedToken is a token whose randomness and answers a test chooses. It
+// does in software what hsm does in a PKCS#11 module.
+type scriptedToken struct {
+	mu       sync.Mutex
+	roots    [][]byte // scalars of the next roots; random when empty
+	objects  map[int]any
+	next     int
+	wrapKey  [32]byte
+	pin      [32]byte
+	host     [32]byte
+	record   [32]byte
+	identity *ecdsa.PrivateKey
+
+	sign    func(d *ecdsa.PrivateKey, digest [32]byte) ([64]byte, error) // nil: honest
+	fail    map[string]error                                             // by method
+	calls   []string
+	fed     []byte
+	secrets [][]byte // copies of what ImportSecret got
+}
+
+func newToken(t testing.TB) *scriptedToken {
+	t.Helper()
+	k := &scriptedToken{objects: map[int]any{}, fail: map[string]error{}}
+	for _, b := range [][]byte{k.wrapKey[:], k.pin[:], k.host[:], k.record[:]} {
+		rand.Read(b)
+	}
+	identity, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.identity = identity
+	return k
+}
+
+func (k *scriptedToken) enter(method string) error {
+	k.calls = append(k.calls, method)
+	return k.fail[method]
+}
+
+func (k *scriptedToken) add(v any) wallet.Object {
+	k.next++
+	k.objects[k.next] = v
+	return k.next
+}
+
+func (k *scriptedToken) Keys() seal.KeyIDs     { return seal.KeyIDs{Token: 1, Host: 1} }
+func (k *scriptedToken) Mechanism() uint64     { return 0x210b }
+func (k *scriptedToken) Custody() seal.Custody { return seal.CustodyToken }
+
+func (k *scriptedToken) GenerateRoot(context.Context) (o wallet.Object, p [65]byte, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.enter("GenerateRoot"); err != nil {
+		return nil, p, err
+	}
+	var d *ecdsa.PrivateKey
+	if len(k.roots) > 0 {
+		d, err = crypto.ToECDSA(k.roots[0])
+		k.roots = k.roots[1:]
+	} else {
+		d, err = crypto.GenerateKey()
+	}
+	if err != nil {
+		return nil, p, err
+	}
+	return k.add(d), [65]byte(crypto.FromECDSAPub(&d.PublicKey)), nil
+}
+
+func (k *scriptedToken) ImportSecret(_ context.Context, secret []byte) (wallet.Object, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.enter("ImportSecret"); err != nil {
+		return nil, err
+	}
+	own := append([]byte(nil), secret...)
+	k.secrets = append(k.secrets, own)
+	return k.add(own), nil
+}
+
+func (k *scriptedToken) aead() cipher.AEAD {
+	block, _ := aes.NewCipher(k.wrapKey[:])
+	aead, _ := cipher.NewGCMWithRandomNonce(block)
+	return aead
+}
+
+func (k *scriptedToken) Wrap(_ context.Context, c wallet.Class, o wallet.Object) ([]byte, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.enter("Wrap"); err != nil {
+		return nil, err
+	}
+	var plain []byte
+	switch v := k.objects[o.(int)].(type) {
+	case *ecdsa.PrivateKey:
+		plain = crypto.FromECDSA(v)
+	case []byte:
+		plain = v
+	}
+	return k.aead().Seal(nil, nil, plain, []byte{byte(c)}), nil
+}
+
+func (k *scriptedToken) Unwrap(_ context.Context, _ seal.KeyIDs, _ uint64, c wallet.Class, wrapped []byte) (wallet.Object, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.enter("Unwrap"); err != nil {
+		return nil, err
+	}
+	plain, err := k.aead().Open(nil, nil, wrapped, []byte{byte(c)})
+	if err != nil {
+		return nil, errors.New("wrapped key refused")
+	}
+	if c == wallet.Derivation {
+		return k.add(plain), nil
+	}
+	d, err := crypto.ToECDSA(plain)
+	if err != nil {
+		return nil, err
+	}
+	return k.add(d), nil
+}
+
+func (k *scriptedToken) HMACSHA512(_ context.Context, o wallet.Object, data []byte) (out [64]byte, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.enter("HMACSHA512"); err != nil {
+		return out, err
+	}
+	m := hmac.New(sha512.New, k.objects[o.(int)].([]byte))
+	m.Write(data)
+	return [64]byte(m.Sum(nil)), nil
+}
+
+func (k *scriptedToken) SignECDSA(_ context.Context, o wallet.Object, digest [32]byte) (out [64]byte, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.enter("SignECDSA"); err != nil {
+		return out, err
+	}
+	d := k.objects[o.(int)].(*ecdsa.PrivateKey)
+	if k.sign != nil {
+		return k.sign(d, digest)
+	}
+	return signHonestly(d, digest)
+}
+
+func signHonestly(d *ecdsa.PrivateKey, digest [32]byte) (out [64]byte, err error) {
+	sig, err := crypto.Sign(digest[:], d)
+	if err != nil {
+		return out, err
+	}
+	return [64]byte(sig[:64]), nil
+}
+
+// highS gives the other valid signature, as half of all tokens' answers are.
+func highS(d *ecdsa.PrivateKey, digest [32]byte) (out [64]byte, err error) {
+	if out, err = signHonestly(d, digest); err != nil {
+		return out, err
+	}
+	s := new(big.Int).SetBytes(out[32:])
+	s.Sub(crypto.S256().Params().N, s).FillBytes(out[32:])
+	return out, nil
+}
+
+func (k *scriptedToken) Destroy(_ context.Context, objects ...wallet.Object) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for _, o := range objects {
+		delete(k.objects, o.(int))
+	}
+	return k.enter("Destroy")
+}
+
+func (k *scriptedToken) FeedRandom(_ context.Context, feed []byte) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.fed = append([]byte(nil), feed...)
+	return k.enter("FeedRandom")
+}
+
+func (k *scriptedToken) RecordMAC(_ context.Context, message []byte) ([32]byte, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return mac(k.record[:], message), k.enter("RecordMAC")
+}
+
+func (k *scriptedToken) SignReceipt(_ context.Context, digest [32]byte) ([]byte, error) {
+	return ecdsa.SignASN1(rand.Reader, k.identity, digest[:])
+}
+
+func (k *scriptedToken) Factors(seal.KeyIDs) (seal.Factors, error) { return k, nil }
+
+func (k *scriptedToken) Pepper(_ context.Context, message []byte) ([32]byte, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return mac(k.pin[:], message), k.enter("Pepper")
+}
+
+func (k *scriptedToken) Host(_ context.Context, message []byte) ([32]byte, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return mac(k.host[:], message), k.enter("Host")
+}
+
+func mac(key, message []byte) [32]byte {
+	m := hmac.New(sha256.New, key)
+	m.Write(message)
+	return [32]byte(m.Sum(nil))
+}
+
+// scriptedSeed gives a fixed seed.
+type scriptedSeed struct{ seed [64]byte }
+
+func (s scriptedSeed) Bytes() []byte          { return s.seed[:] }
+func (s scriptedSeed) TokenFeed() []byte      { return make([]byte, 64) }
+func (s scriptedSeed) Sources() []seal.Source { return []seal.Source{{Name: "scripted", Count: 64}} }
+func (s scriptedSeed) Wipe()                  {}
+
+type scriptedEntropy struct {
+	seed *[64]byte // random when nil
+	err  error
+}
+
+func (e *scriptedEntropy) Seed(context.Context, seal.ID) (wallet.Seed, error) {
+	if e.err != nil {
+		return nil, e.err
+	}
+	s := &ownSeed{}
+	if e.seed != nil {
+		s.seed = *e.seed
+	} else {
+		rand.Read(s.seed[:])
+	}
+	return s, nil
+}
+
+func (e *scriptedEntropy) Dropped() []string { return nil }
+
+// ownSeed is a seed that shows whether it was wiped.
+type ownSeed struct{ seed [64]byte }
+
+func (s *ownSeed) Bytes() []byte          { return s.seed[:] }
+func (s *ownSeed) TokenFeed() []byte      { return make([]byte, 64) }
+func (s *ownSeed) Sources() []seal.Source { return []seal.Source{{Name: "scripted", Count: 64}} }
+func (s *ownSeed) Wipe()                  { clear(s.seed[:]) }
+
+// guardPort joins the guard to the service, as the daemon does.
+type guardPort struct{ *guard.Guard }
+
+func limits(l seal.Limits) guard.Limits {
+	return guard.Limits{Consecutive: l.Consecutive, Lifetime: l.Lifetime}
+}
+
+func attempts(a guard.Attempts) wallet.Attempts {
+	return wallet.Attempts{Left: a.Left, Failures: a.Failures, LastPass: a.LastPass}
+}
+
+func (g guardPort) NewRow(ctx context.Context, id seal.ID) ([]byte, error) {
+	return g.Guard.NewRow(ctx, id)
+}
+
+func (g guardPort) Turn(ctx context.Context, id seal.ID) (func(), error) {
+	return g.Guard.Turn(ctx, id)
+}
+
+func (g guardPort) Attempts(ctx context.Context, id seal.ID, l seal.Limits) (wallet.Attempts, error) {
+	a, err := g.Guard.Attempts(ctx, id, limits(l))
+	return attempts(a), err
+}
+
+func (g guardPort) Charge(ctx context.Context, id seal.ID, l seal.Limits) (wallet.Charge, error) {
+	c, err := g.Guard.Charge(ctx, id, limits(l))
+	if err != nil {
+		return nil, err
+	}
+	return chargePort{c}, nil
+}
+
+type chargePort struct{ *guard.Charge }
+
+func (c chargePort) Failed() wallet.Attempts { return attempts(c.Charge.Failed()) }
+func (c chargePort) Passed(ctx context.Context) (wallet.Attempts, error) {
+	a, err := c.Charge.Passed(ctx)
+	return attempts(a), err
+}
+
+// memoryAudit keeps events, and can fail.
+type memoryAudit struct {
+	mu     sync.Mutex
+	events []wallet.Event
+	err    error
+}
+
+func (a *memoryAudit) Write(_ context.Context, e wallet.Event) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.err != nil {
+		return a.err
+	}
+	a.events = append(a.events, e)
+	return nil
+}
+
+// bench is a service on scripted parts and a real database.
+type bench struct {
+	*wallet.Service
+	token   *scriptedToken
+	entropy *scriptedEntropy
+	store   *store.Store
+	audit   *memoryAudit
+	peer    wallet.Peer
+	now     time.Time
+}
+
+var testKDF = seal.Argon2{Time: 1, Memory: 8 * 1024, Threads: 1}
+
+func newBench(t testing.TB) *bench {
+	t.Helper()
+	db, err := store.Open(filepath.Join(t.TempDir(), "test.db"), true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := db.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	b := &bench{token: newToken(t), entropy: &scriptedEntropy{}, store: db, audit: &memoryAudit{},
+		peer: wallet.Peer{UID: 1000}, now: time.Unix(1_800_000_000, 0)}
+	clock := func() time.Time { return b.now }
+	b.Service = wallet.New(wallet.Config{
+		Installation: seal.ID{1}, Token: b.token, Entropy: b.entropy,
+		Guard: guardPort{guard.New(db, b.token.RecordMAC, clock)}, Store: db, Audit: b.audit,
+		Now: clock, KDF: testKDF, Limits: seal.DefaultLimits(), Checks: 2, Waiting: 8,
+	})
+	return b
+}
+
+const goodPIN = "402916"
+
+func (b *bench) create(t testing.TB, request string) *wallet.Created {
+	t.Helper()
+	c, err := b.Create(context.Background(), b.creation(request))
+	if err != nil {
+		t.Fatalf("create: %v", err)
+	}
+	return c
+}
+
+func (b *bench) creation(request string) *wallet.CreateRequest {
+	return &wallet.CreateRequest{Peer: b.peer, RequestID: request, Owner: "user-1",
+		PIN: []byte(goodPIN), Digest: sha256.Sum256([]byte(request))}
+}
+
+func (b *bench) objectsLeft() error {
+	b.token.mu.Lock()
+	defer b.token.mu.Unlock()
+	if n := len(b.token.objects); n != 0 {
+		return fmt.Errorf("%d session objects left in the token", n)
+	}
+	return nil
+}

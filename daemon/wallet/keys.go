@@ -1,0 +1,188 @@
+package wallet
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+
+	"github.com/sigild/sigild/daemon/seal"
+)
+
+const accountLabel = "sigild/account/v1"
+
+// tweakInput is what the derivation key's HMAC covers for one account:
+// label ‖ length of the curve's name (1 byte) ‖ name ‖ index (4 bytes, big endian).
+func tweakInput(curve seal.Curve, index uint32) []byte {
+	b := append([]byte(accountLabel), byte(len(curve)))
+	b = append(b, curve...)
+	return binary.BigEndian.AppendUint32(b, index)
+}
+
+// objects are the session objects of one request; destroy ends them all.
+type objects struct {
+	token Token
+	held  []Object
+}
+
+func (o *objects) add(object Object, err error) (Object, error) {
+	if err == nil {
+		o.held = append(o.held, object)
+	}
+	return object, err
+}
+
+// destroy adds its own failure to *err: a request whose keys may have stayed
+// in the token has not gone well.
+func (o *objects) destroy(ctx context.Context, err *error) {
+	*err = errors.Join(*err, o.token.Destroy(ctx, o.held...))
+}
+
+// account is an account ready to sign: its root as a session object, whose
+// owner is an objects, and its tweak, to be wiped.
+type account struct {
+	root   Object
+	tweak  *tweak
+	public [65]byte // t·P_h
+	point  [65]byte // P_h, the root's public half
+}
+
+// newTweak has the token compute an account's tweak from the derivation key.
+func (s *Service) newTweak(ctx context.Context, derivation Object, index uint32) (*tweak, error) {
+	wide, err := s.Token.HMACSHA512(ctx, derivation, tweakInput(seal.Secp256k1, index))
+	defer clear(wide[:])
+	if err != nil {
+		return nil, err
+	}
+	return newTweak(&wide)
+}
+
+// generateRoot makes the root pair of a new account.
+func (s *Service) generateRoot(ctx context.Context, held *objects) (*account, error) {
+	root, point, err := s.Token.GenerateRoot(ctx)
+	if _, err := held.add(root, err); err != nil {
+		return nil, err
+	}
+	return &account{root: root, point: point}, nil
+}
+
+// derive gives a new account its tweak and its public key.
+func (s *Service) derive(ctx context.Context, a *account, derivation Object, index uint32) (err error) {
+	if a.tweak, err = s.newTweak(ctx, derivation, index); err != nil {
+		return err
+	}
+	if a.public, err = a.tweak.public(a.point); err != nil {
+		a.tweak.wipe()
+	}
+	return err
+}
+
+// describe gives the account's public side for the header.
+func (s *Service) describe(a *account, index uint32, created int64) seal.Account {
+	addr := address(a.public)
+	return seal.Account{
+		Index: index, Curve: seal.Secp256k1, Public: compress(a.public), Root: compress(a.point),
+		Address: addr[:], Custody: s.Token.Custody(), Created: created,
+	}
+}
+
+// unwrapAccount brings one account of an opened record into the token.
+func (s *Service) unwrapAccount(ctx context.Context, held *objects, h *seal.Header, w *seal.Wrapped, index uint32) (*account, error) {
+	if int64(index) >= int64(len(h.Accounts)) {
+		return nil, ErrNotFound
+	}
+	public, err := decompress(h.Accounts[index].Public)
+	if err != nil {
+		return nil, err
+	}
+	point, err := decompress(h.Accounts[index].Root)
+	if err != nil {
+		return nil, err
+	}
+	root, err := held.add(s.Token.Unwrap(ctx, h.Keys, h.Mechanism, Root, w.Roots[index]))
+	if err != nil {
+		return nil, err
+	}
+	derivation, err := held.add(s.Token.Unwrap(ctx, h.Keys, h.Mechanism, Derivation, w.Derivation))
+	if err != nil {
+		return nil, err
+	}
+	t, err := s.newTweak(ctx, derivation, index)
+	if err != nil {
+		return nil, err
+	}
+	return &account{root: root, tweak: t, public: public, point: point}, nil
+}
+
+// seal closes the wrapped keys under the PIN with fresh salt and gives the
+// bytes to store. They were opened once more, unwrapped by the token, and the
+// newest account signed and was verified.
+func (s *Service) seal(ctx context.Context, pin []byte, h *seal.Header, st *seal.State, w *seal.Wrapped) ([]byte, error) {
+	h.KDF = s.KDF
+	h.KDF.Salt = seal.NewSalt()
+	key, err := s.newKey(ctx, pin, h)
+	if err != nil {
+		return nil, err
+	}
+	defer key.Wipe()
+	data, err := s.encode(ctx, key, h, st, w)
+	if err != nil {
+		return nil, err
+	}
+	return data, s.rehearse(ctx, key, data, h.Wallet)
+}
+
+func (s *Service) newKey(ctx context.Context, pin []byte, h *seal.Header) (*seal.Key, error) {
+	release, err := s.slots.acquire(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	factors, err := s.Token.Factors(h.Keys)
+	if err != nil {
+		return nil, err
+	}
+	return seal.DeriveKey(ctx, pin, h.Wallet, h.KDF, factors)
+}
+
+func (s *Service) encode(ctx context.Context, key *seal.Key, h *seal.Header, st *seal.State, w *seal.Wrapped) ([]byte, error) {
+	header, err := h.Encode()
+	if err != nil {
+		return nil, err
+	}
+	box, err := seal.Close(key, header, w)
+	if err != nil {
+		return nil, err
+	}
+	state, err := seal.EncodeState(st)
+	if err != nil {
+		return nil, err
+	}
+	r := seal.Record{Header: header, Box: box, State: state}
+	return r.Encode(ctx, s.Token.RecordMAC)
+}
+
+// rehearse does what a later signature will do with the stored bytes, so that
+// no wallet is acknowledged that cannot sign.
+func (s *Service) rehearse(ctx context.Context, key *seal.Key, data []byte, id seal.ID) (err error) {
+	p, err := seal.Parse(ctx, data, s.Installation, id, s.Token.RecordMAC)
+	if err != nil {
+		return err
+	}
+	w, err := seal.Open(key, p.Record.Header, p.Record.Box)
+	if err != nil {
+		return err
+	}
+	defer w.Wipe()
+	held := &objects{token: s.Token}
+	defer held.destroy(ctx, &err)
+	a, err := s.unwrapAccount(ctx, held, p.Header, w, uint32(len(p.Header.Accounts)-1))
+	if err != nil {
+		return err
+	}
+	defer a.tweak.wipe()
+	var digest [32]byte
+	rand.Read(digest[:])
+	_, err = s.tokenSign(ctx, a, digest)
+	return err
+}

@@ -1,0 +1,96 @@
+package wallet
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sigild/sigild/daemon/seal"
+)
+
+// opened is a record that its PIN opened: the token's ciphertexts of the keys.
+type opened struct {
+	*seal.Parsed
+	wrapped *seal.Wrapped
+}
+
+// withPIN checks a PIN and, when it is right, runs use with the opened record.
+// The order is the promise: record verified, check (owner, frozen, policy),
+// a free slot, the charge on disk, the devices, the AEAD, the charge settled
+// on disk, use. The attempts that it returns count the failures before.
+func (s *Service) withPIN(ctx context.Context, peer Peer, id seal.ID, pin []byte,
+	check func(*seal.Parsed) error, use func(*opened) error) (Attempts, error) {
+	if err := seal.CheckSyntax(pin); err != nil {
+		return Attempts{}, err
+	}
+	done, err := s.Guard.Turn(ctx, id)
+	if err != nil {
+		return Attempts{}, err
+	}
+	defer done()
+	p, err := s.load(ctx, peer, id)
+	if err != nil {
+		return Attempts{}, err
+	}
+	if err := check(p); err != nil {
+		return Attempts{}, err
+	}
+	o, attempts, err := s.open(ctx, p, pin)
+	if err != nil {
+		return Attempts{}, err
+	}
+	defer o.wrapped.Wipe()
+	return attempts, use(o)
+}
+
+// open charges one check and makes it.
+func (s *Service) open(ctx context.Context, p *seal.Parsed, pin []byte) (*opened, Attempts, error) {
+	release, err := s.slots.acquire(ctx)
+	if err != nil {
+		return nil, Attempts{}, err
+	}
+	defer release()
+	factors, err := s.Token.Factors(p.Header.Keys)
+	if err != nil {
+		return nil, Attempts{}, err
+	}
+	charge, err := s.Guard.Charge(ctx, p.Header.Wallet, p.Header.Limits)
+	if err != nil {
+		return nil, Attempts{}, err
+	}
+	wrapped, err := unseal(ctx, p, pin, factors)
+	if err != nil {
+		return nil, Attempts{}, settle(ctx, charge, err)
+	}
+	attempts, err := charge.Passed(ctx)
+	if err != nil {
+		wrapped.Wipe()
+		return nil, Attempts{}, err
+	}
+	return &opened{Parsed: p, wrapped: wrapped}, attempts, nil
+}
+
+func unseal(ctx context.Context, p *seal.Parsed, pin []byte, f seal.Factors) (*seal.Wrapped, error) {
+	key, err := seal.DeriveKey(ctx, pin, p.Header.Wallet, p.Header.KDF, f)
+	if err != nil {
+		return nil, err
+	}
+	defer key.Wipe()
+	w, err := seal.Open(key, p.Record.Header, p.Record.Box)
+	if err != nil {
+		return nil, err
+	}
+	if len(w.Roots) != len(p.Header.Accounts) {
+		w.Wipe()
+		return nil, seal.ErrCorrupt
+	}
+	return w, nil
+}
+
+// settle ends a charge whose record did not open: only the AEAD's refusal is a
+// wrong PIN, any other fault gives the attempt back.
+func settle(ctx context.Context, c Charge, cause error) error {
+	if errors.Is(cause, seal.ErrOpen) {
+		return &PINError{Attempts: c.Failed()}
+	}
+	return errors.Join(cause, c.Void(ctx))
+}

@@ -1,0 +1,137 @@
+package wallet
+
+import (
+	"context"
+	"time"
+
+	"github.com/sigild/sigild/daemon/seal"
+)
+
+// Config holds the service's parts and choices. All parts are required.
+type Config struct {
+	Installation seal.ID
+	Token        Token
+	Entropy      Entropy
+	Guard        Guard
+	Store        Store
+	Audit        Audit
+	Now          func() time.Time
+	KDF          seal.Argon2 // cost of new sealings; its salt is ignored
+	Limits       seal.Limits // of new wallets
+	Checks       int         // PIN stretchings at a time, at least 1
+	Waiting      int         // PIN checks that may wait for one
+}
+
+// Service makes and uses wallets. It is safe for concurrent use.
+type Service struct {
+	Config
+	slots *slots
+}
+
+// New returns a service of the given parts.
+func New(c Config) *Service {
+	return &Service{Config: c, slots: newSlots(c.Checks, c.Waiting)}
+}
+
+// Info is a wallet as its relay may see it.
+type Info struct {
+	Header   *seal.Header
+	State    *seal.State
+	Attempts Attempts
+}
+
+// Get returns a wallet of the peer. ErrNotFound, seal.ErrCorrupt.
+func (s *Service) Get(ctx context.Context, peer Peer, id seal.ID) (*Info, error) {
+	p, err := s.load(ctx, peer, id)
+	if err != nil {
+		return nil, err
+	}
+	return s.info(ctx, p)
+}
+
+// Find returns the id of the peer's wallet that has the address. ErrNotFound.
+func (s *Service) Find(ctx context.Context, peer Peer, address [20]byte) (seal.ID, error) {
+	id, err := s.Store.ByAddress(ctx, peer.UID, address)
+	if err != nil {
+		return seal.ID{}, err
+	}
+	p, err := s.load(ctx, peer, id)
+	if err != nil {
+		return seal.ID{}, err
+	}
+	for _, a := range p.Header.Accounts {
+		if [20]byte(a.Address) == address {
+			return id, nil
+		}
+	}
+	return seal.ID{}, seal.ErrCorrupt // the index, which has no MAC, was changed
+}
+
+// List returns a page of the peer's wallets, oldest first, and the cursor of
+// the next page, nil at the end.
+func (s *Service) List(ctx context.Context, peer Peer, p Page) ([]*Info, []byte, error) {
+	p.Relay = peer.UID
+	ids, cursor, err := s.Store.List(ctx, p)
+	if err != nil {
+		return nil, nil, err
+	}
+	infos := make([]*Info, 0, len(ids))
+	for _, id := range ids {
+		info, err := s.Get(ctx, peer, id)
+		if err != nil {
+			return nil, nil, err
+		}
+		if p.Owner != "" && info.Header.Owner != p.Owner {
+			return nil, nil, seal.ErrCorrupt // the index, which has no MAC, was changed
+		}
+		infos = append(infos, info)
+	}
+	return infos, cursor, nil
+}
+
+func (s *Service) info(ctx context.Context, p *seal.Parsed) (*Info, error) {
+	a, err := s.Guard.Attempts(ctx, p.Header.Wallet, p.Header.Limits)
+	if err != nil {
+		return nil, err
+	}
+	return &Info{Header: p.Header, State: p.State, Attempts: a}, nil
+}
+
+// load reads and verifies a record, and answers ErrNotFound for another
+// relay's.
+func (s *Service) load(ctx context.Context, peer Peer, id seal.ID) (*seal.Parsed, error) {
+	data, err := s.Store.Record(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	p, err := seal.Parse(ctx, data, s.Installation, id, s.Token.RecordMAC)
+	if err != nil {
+		return nil, err
+	}
+	if p.Header.Relay != peer.UID {
+		return nil, ErrNotFound
+	}
+	return p, nil
+}
+
+const (
+	maxRequestID = 128
+	maxOwner     = 256
+	maxLabel     = 256
+)
+
+// checkText refuses a text that is too long or has control characters.
+func checkText(field, text string, least, most int) error {
+	if len(text) < least {
+		return &FieldError{field, "is required"}
+	}
+	if len(text) > most {
+		return &FieldError{field, "is too long"}
+	}
+	for _, r := range text {
+		if r < 0x20 || r == 0x7f || r == '\uFFFD' {
+			return &FieldError{field, "has characters that are not allowed"}
+		}
+	}
+	return nil
+}

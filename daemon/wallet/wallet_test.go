@@ -1,0 +1,306 @@
+package wallet_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/binary"
+	"errors"
+	"math/big"
+	"testing"
+
+	"github.com/ethereum/go-ethereum/crypto"
+
+	"github.com/sigild/sigild/daemon/guard"
+	"github.com/sigild/sigild/daemon/policy"
+	"github.com/sigild/sigild/daemon/seal"
+	"github.com/sigild/sigild/daemon/wallet"
+)
+
+func message(b *bench, id seal.ID, account uint32, pin string, digest [32]byte) *wallet.SignRequest {
+	return &wallet.SignRequest{Peer: b.peer, Wallet: id, Account: account, Digest: digest,
+		Facts: policy.Facts{Operation: policy.Message}, PIN: []byte(pin)}
+}
+
+// expected computes an account's key from a root and a seed with math/big,
+// apart from the code under test.
+func expected(t *testing.T, root, seed []byte, index uint32) *ecdsa.PublicKey {
+	t.Helper()
+	m := hmac.New(sha512.New, seed)
+	m.Write([]byte("sigild/account/v1"))
+	m.Write([]byte{9})
+	m.Write([]byte("secp256k1"))
+	m.Write(binary.BigEndian.AppendUint32(nil, index))
+	n := crypto.S256().Params().N
+	tweak := new(big.Int).Mod(new(big.Int).SetBytes(m.Sum(nil)), n)
+	d := new(big.Int).Mul(tweak, new(big.Int).SetBytes(root))
+	key, err := crypto.ToECDSA(d.Mod(d, n).FillBytes(make([]byte, 32)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &key.PublicKey
+}
+
+func scalar(b byte) []byte {
+	s := sha256.Sum256([]byte{b})
+	return s[:]
+}
+
+func TestPublicKeyIsTweakTimesRoot(t *testing.T) {
+	b := newBench(t)
+	b.token.roots = [][]byte{scalar(1), scalar(2)}
+	b.entropy.seed = &[64]byte{0: 7, 63: 9}
+	c := b.create(t, "r1")
+	want := expected(t, scalar(1), b.entropy.seed[:], 0)
+	if got := c.Info.Header.Accounts[0]; string(got.Public) != string(crypto.CompressPubkey(want)) {
+		t.Errorf("account 0: public key %x, want %x", got.Public, crypto.CompressPubkey(want))
+	}
+	d, err := b.Derive(context.Background(), &wallet.DeriveRequest{Peer: b.peer, RequestID: "d1",
+		Wallet: c.Info.Header.Wallet, PIN: []byte(goodPIN)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want = expected(t, scalar(2), b.entropy.seed[:], 1)
+	if string(d.Account.Public) != string(crypto.CompressPubkey(want)) {
+		t.Errorf("account 1: public key %x, want %x", d.Account.Public, crypto.CompressPubkey(want))
+	}
+	if addr := crypto.PubkeyToAddress(*want); [20]byte(d.Account.Address) != addr {
+		t.Errorf("account 1: address %x, want %x", d.Account.Address, addr)
+	}
+	if err := b.objectsLeft(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestEqualInputsGiveEqualAddress(t *testing.T) {
+	address := func(root []byte, seed [64]byte) string {
+		b := newBench(t)
+		b.token.roots = [][]byte{root}
+		b.entropy.seed = &seed
+		return string(b.create(t, "r").Info.Header.Accounts[0].Address)
+	}
+	base := address(scalar(1), [64]byte{1})
+	if address(scalar(1), [64]byte{1}) != base {
+		t.Error("equal inputs gave another address")
+	}
+	if address(scalar(2), [64]byte{1}) == base {
+		t.Error("another token root gave the same address")
+	}
+	if address(scalar(1), [64]byte{0: 1, 63: 1}) == base {
+		t.Error("another seed gave the same address")
+	}
+}
+
+func TestSignature(t *testing.T) {
+	for name, sign := range map[string]func(*ecdsa.PrivateKey, [32]byte) ([64]byte, error){
+		"low S": signHonestly, "high S": highS,
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			b.token.sign = sign
+			c := b.create(t, "r")
+			digest := sha256.Sum256([]byte(name))
+			s, err := b.Sign(context.Background(), message(b, c.Info.Header.Wallet, 0, goodPIN, digest))
+			if err != nil {
+				t.Fatal(err)
+			}
+			checkSignature(t, s, digest)
+			if err := b.objectsLeft(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func checkSignature(t *testing.T, s *wallet.Signed, digest [32]byte) {
+	t.Helper()
+	sig := append(append(append([]byte{}, s.R[:]...), s.S[:]...), s.RecoveryID)
+	key, err := crypto.SigToPub(digest[:], sig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if crypto.PubkeyToAddress(*key) != s.Address {
+		t.Errorf("recovered %x, want %x", crypto.PubkeyToAddress(*key), s.Address)
+	}
+	half := new(big.Int).Rsh(crypto.S256().Params().N, 1)
+	if new(big.Int).SetBytes(s.S[:]).Cmp(half) > 0 {
+		t.Error("S is high")
+	}
+	if !crypto.VerifySignature(crypto.FromECDSAPub(key), digest[:], sig[:64]) {
+		t.Error("does not verify")
+	}
+}
+
+func TestWrongPIN(t *testing.T) {
+	b := newBench(t)
+	id := b.create(t, "r").Info.Header.Wallet
+	for left := uint32(9); ; left-- {
+		_, err := b.Sign(context.Background(), message(b, id, 0, "775533", [32]byte{1}))
+		var wrong *wallet.PINError
+		if !errors.As(err, &wrong) || wrong.Attempts.Left != left {
+			t.Fatalf("error %v, want %d attempts left", err, left)
+		}
+		if left == 0 {
+			break
+		}
+	}
+	_, err := b.Sign(context.Background(), message(b, id, 0, goodPIN, [32]byte{1}))
+	if !errors.Is(err, guard.ErrLocked) {
+		t.Errorf("the right PIN after ten wrong ones: %v, want ErrLocked", err)
+	}
+}
+
+func TestRightPINClearsFailuresInARow(t *testing.T) {
+	b := newBench(t)
+	id := b.create(t, "r").Info.Header.Wallet
+	for range 3 {
+		if _, err := b.Sign(context.Background(), message(b, id, 0, "775533", [32]byte{1})); err == nil {
+			t.Fatal("a wrong PIN signed")
+		}
+	}
+	s, err := b.Sign(context.Background(), message(b, id, 0, goodPIN, [32]byte{1}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Attempts.Failures != 3 || s.Attempts.Left != 10 {
+		t.Errorf("attempts %+v, want 3 failures before and 10 left", s.Attempts)
+	}
+}
+
+// A fault of a device is not a wrong PIN: it costs nothing.
+func TestFaultsCostNoAttempt(t *testing.T) {
+	for _, method := range []string{"Pepper", "Host", "RecordMAC", "Unwrap", "HMACSHA512", "SignECDSA"} {
+		t.Run(method, func(t *testing.T) {
+			b := newBench(t)
+			id := b.create(t, "r").Info.Header.Wallet
+			gone := errors.New("the device is away")
+			b.token.fail[method] = gone
+			for range 12 {
+				if _, err := b.Sign(context.Background(), message(b, id, 0, goodPIN, [32]byte{1})); !errors.Is(err, gone) {
+					t.Fatalf("error %v, want the device's", err)
+				}
+			}
+			delete(b.token.fail, method)
+			s, err := b.Sign(context.Background(), message(b, id, 0, goodPIN, [32]byte{1}))
+			if err != nil || s.Attempts.Left != 10 || s.Attempts.Failures != 0 {
+				t.Errorf("after the fault: %+v, %v", s, err)
+			}
+			if err := b.objectsLeft(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestNothingWrongLeaves(t *testing.T) {
+	other, err := crypto.GenerateKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		sign func(*ecdsa.PrivateKey, [32]byte) ([64]byte, error)
+		want error
+	}{
+		"of another key": {func(_ *ecdsa.PrivateKey, z [32]byte) ([64]byte, error) { return signHonestly(other, z) }, wallet.ErrToken},
+		"of another digest": {func(d *ecdsa.PrivateKey, z [32]byte) ([64]byte, error) {
+			z[0] ^= 1
+			return signHonestly(d, z)
+		}, wallet.ErrToken},
+		"zero":     {func(*ecdsa.PrivateKey, [32]byte) ([64]byte, error) { return [64]byte{}, nil }, wallet.ErrToken},
+		"overflow": {func(*ecdsa.PrivateKey, [32]byte) (s [64]byte, err error) { return [64]byte{0: 0xff, 32: 0xff}, nil }, wallet.ErrToken},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			id := b.create(t, "r").Info.Header.Wallet
+			b.token.sign = c.sign
+			if s, err := b.Sign(context.Background(), message(b, id, 0, goodPIN, [32]byte{1})); !errors.Is(err, c.want) {
+				t.Errorf("signature %v, error %v, want %v", s, err, c.want)
+			}
+		})
+	}
+}
+
+func TestRepeatedNonceIsRefused(t *testing.T) {
+	b := newBench(t)
+	id := b.create(t, "r").Info.Header.Wallet
+	n := crypto.S256().Params().N
+	k := big.NewInt(12345) // the nonce of every signature
+	x, _ := crypto.S256().ScalarBaseMult(k.Bytes())
+	b.token.sign = func(d *ecdsa.PrivateKey, z [32]byte) (out [64]byte, err error) {
+		s := new(big.Int).Mul(x, d.D)
+		s.Add(s, new(big.Int).SetBytes(z[:]))
+		s.Mul(s, new(big.Int).ModInverse(k, n)).Mod(s, n)
+		x.FillBytes(out[:32])
+		s.FillBytes(out[32:])
+		return out, nil
+	}
+	if _, err := b.Sign(context.Background(), message(b, id, 0, goodPIN, [32]byte{1})); err != nil {
+		t.Fatalf("first signature: %v", err)
+	}
+	if _, err := b.Sign(context.Background(), message(b, id, 0, goodPIN, [32]byte{1})); err != nil {
+		t.Errorf("the same digest with the same nonce is the same signature: %v", err)
+	}
+	if _, err := b.Sign(context.Background(), message(b, id, 0, goodPIN, [32]byte{2})); !errors.Is(err, wallet.ErrNonceReused) {
+		t.Errorf("another digest with the same nonce: %v, want ErrNonceReused", err)
+	}
+}
+
+func TestNoSignatureWithoutAudit(t *testing.T) {
+	b := newBench(t)
+	id := b.create(t, "r").Info.Header.Wallet
+	b.audit.err = errors.New("disk full")
+	if s, err := b.Sign(context.Background(), message(b, id, 0, goodPIN, [32]byte{1})); s != nil || !errors.Is(err, b.audit.err) {
+		t.Errorf("signature %v, error %v", s, err)
+	}
+}
+
+func TestRefusedBeforeCharge(t *testing.T) {
+	b := newBench(t)
+	id := b.create(t, "r").Info.Header.Wallet
+	other := *b
+	other.peer.UID = 1001
+	raw := message(b, id, 0, goodPIN, [32]byte{1})
+	raw.Facts.Operation = policy.RawDigest
+	sender := message(b, id, 0, goodPIN, [32]byte{1})
+	sender.Sender = &[20]byte{1}
+	none := message(b, id, 0, goodPIN, [32]byte{1})
+	none.Facts = policy.Facts{}
+	var denied *wallet.DeniedError
+	for name, c := range map[string]struct {
+		request *wallet.SignRequest
+		check   func(error) bool
+	}{
+		"another relay":   {message(&other, id, 0, goodPIN, [32]byte{1}), is(wallet.ErrNotFound)},
+		"unknown wallet":  {message(b, seal.ID{9}, 0, goodPIN, [32]byte{1}), is(wallet.ErrNotFound)},
+		"unknown account": {message(b, id, 1, goodPIN, [32]byte{1}), is(wallet.ErrNotFound)},
+		"raw digest":      {raw, func(err error) bool { return errors.As(err, &denied) }},
+		"no facts":        {none, func(err error) bool { return err != nil }},
+		"another sender":  {sender, is(wallet.ErrSender)},
+		"short PIN":       {message(b, id, 0, "12345", [32]byte{1}), is(seal.ErrPINSyntax)},
+	} {
+		if _, err := b.Sign(context.Background(), c.request); !c.check(err) {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
+	info, err := b.Get(context.Background(), b.peer, id)
+	if err != nil || info.Attempts.Left != 10 {
+		t.Errorf("attempts %+v, %v: a refusal was charged", info, err)
+	}
+}
+
+func is(target error) func(error) bool {
+	return func(err error) bool { return errors.Is(err, target) }
+}
+
+func TestZeroDigest(t *testing.T) {
+	b := newBench(t)
+	id := b.create(t, "r").Info.Header.Wallet
+	order := [32]byte(crypto.S256().Params().N.FillBytes(make([]byte, 32)))
+	for _, z := range [][32]byte{{}, order} {
+		if _, err := b.Sign(context.Background(), message(b, id, 0, goodPIN, z)); !errors.Is(err, wallet.ErrDigest) {
+			t.Errorf("digest %x: %v, want ErrDigest", z, err)
+		}
+	}
+}
