@@ -1,0 +1,63 @@
+# sigild: two commands matter on a fresh machine, `make demo` and `make test`.
+# Both install what they need (Debian 12, Ubuntu 24.04; Go and git are there).
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+GO          ?= go
+PREFIX      ?= /usr/local
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unreleased)
+LDFLAGS     := -X main.version=$(VERSION)
+PACKAGES    := ./...
+FUZZTIME    ?= 10s
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+export CGO_ENABLED := 1
+
+.PHONY: help deps build demo dev test race bench lint fuzz install clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+deps: ## install what tests and demo need, where it is absent
+	@testdata/install-deps
+
+build: deps ## build bin/sigild and bin/sigilctl
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+demo: build ## run the main job on a throw-away SoftHSM token, swtpm and KMS endpoint
+	$(GO) run ./testdata/demo -sigild bin/sigild -sigilctl bin/sigilctl
+
+dev: build ## leave a throw-away installation running and print its socket
+	$(GO) run ./testdata/demo -dev -sigild bin/sigild -sigilctl bin/sigilctl
+
+test: deps ## run the tests on real SoftHSM, swtpm and the real AWS SDK
+	$(GO) test -count=1 -timeout 10m $(PACKAGES)
+
+race: deps ## the same with the race detector
+	$(GO) test -count=1 -timeout 20m -race $(PACKAGES)
+
+bench: deps ## signatures through the socket beside direct C_Sign, and other ratios
+	$(GO) test -run '^$$' -bench . -benchtime 2s $(PACKAGES)
+
+lint: ## gofmt, vet, staticcheck, shellcheck where it is installed
+	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+	$(GO) vet $(PACKAGES) ./testdata/...
+	$(GO) run $(STATICCHECK) $(PACKAGES) ./testdata/...
+	$(GO) mod tidy -diff
+	$(GO) mod verify
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run testdata/install-deps; fi
+
+fuzz: deps ## every fuzz target for FUZZTIME
+	@for package in $$($(GO) list $(PACKAGES)); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz' || true); do \
+	    echo "== $$package $$target"; \
+	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package; \
+	  done; \
+	done
+
+install: build ## install the two binaries below PREFIX
+	install -D -m 0755 bin/sigild $(DESTDIR)$(PREFIX)/sbin/sigild
+	install -D -m 0755 bin/sigilctl $(DESTDIR)$(PREFIX)/bin/sigilctl
+
+clean: ## remove what was built
+	rm -rf bin dist

@@ -1,0 +1,63 @@
+// Command sigild is the signing daemon. `sigild provision` makes an
+// installation once, `sigild run` serves it, `sigild probe` looks at a token.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sigild/sigild/daemon"
+)
+
+// version is set by the linker.
+var version = "0.0.0-unreleased"
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// run is the whole program but for the exit. The first SIGINT or SIGTERM
+// drains; the second ends the process at once.
+func run(args []string, stdout, stderr io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	root := newRoot(stdout, stderr)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err != nil {
+		fmt.Fprintf(stderr, "sigild: %v\n", err)
+	}
+	var usage *usageError
+	if errors.As(err, &usage) {
+		return 2
+	}
+	return daemon.ExitCode(err)
+}
+
+// usageError is a command line that cannot be understood.
+type usageError struct{ error }
+
+func newRoot(stdout, stderr io.Writer) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "sigild",
+		Short: "A signing daemon that keeps wallet keys inside a PKCS#11 token",
+		Long: "sigild signs with keys that never leave a PKCS#11 token, for a wallet back end on a Unix socket.\n\n" +
+			"Exit codes: 0 done, 1 failed, 2 usage, 78 something must be mended before another start\n" +
+			"(configuration, a refused token PIN, a host that is not provisioned).",
+		Version:       version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
+	root.PersistentFlags().String("config", "/etc/sigild/sigild.toml", "configuration file")
+	root.AddCommand(newRun(), newProvision(), newProbe(), newCheckConfig())
+	return root
+}

@@ -1,0 +1,58 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sigild/sigild/cmd/internal/ask"
+	"github.com/sigild/sigild/daemon"
+)
+
+func newRun() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "run",
+		Short: "Serve the installation until SIGTERM",
+		Args:  cobra.NoArgs,
+	}
+	fd := pinFlag(c)
+	c.RunE = func(c *cobra.Command, _ []string) error {
+		cfg, err := load(c)
+		if err != nil {
+			return err
+		}
+		source := ask.Source{FD: *fd}
+		return daemon.Run(c.Context(), cfg, daemon.Options{Ask: source.Secret, Version: version,
+			Logger: daemon.NewLogger(c.ErrOrStderr(), cfg.Log)})
+	}
+	return c
+}
+
+func newCheckConfig() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check-config",
+		Short: "Read the configuration and say what is wrong with it; touches no device",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if _, err := load(c); err != nil {
+				return err
+			}
+			fmt.Fprintln(c.OutOrStdout(), "the configuration is sound")
+			return nil
+		},
+	}
+}
+
+// load reads the configuration; a bad one must be mended before another start.
+func load(c *cobra.Command) (*daemon.Config, error) {
+	path, err := c.Flags().GetString("config")
+	if err != nil {
+		return nil, err
+	}
+	return daemon.LoadConfig(path)
+}
+
+// pinFlag adds the flag for a secret that a program gives instead of a person.
+func pinFlag(c *cobra.Command) *int {
+	return c.Flags().Int("pin-fd", -1, "read the token's user PIN from this file descriptor instead of asking")
+}

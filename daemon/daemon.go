@@ -1,0 +1,232 @@
+package daemon
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"github.com/sigild/sigild/daemon/audit"
+	"github.com/sigild/sigild/daemon/config"
+	"github.com/sigild/sigild/daemon/entropy"
+	"github.com/sigild/sigild/daemon/guard"
+	"github.com/sigild/sigild/daemon/seal"
+	"github.com/sigild/sigild/daemon/store"
+	"github.com/sigild/sigild/daemon/wallet"
+	"github.com/sigild/sigild/hsm"
+	"github.com/sigild/sigild/tpm"
+)
+
+// Options are what a daemon gets from its command besides the configuration.
+type Options struct {
+	Ask     Prompt // for token.pin = "prompt"
+	Logger  *slog.Logger
+	Version string
+}
+
+// Daemon is a started installation.
+type Daemon struct {
+	config   *config.Config
+	options  Options
+	log      *slog.Logger
+	db       *store.Store
+	devices  *devices
+	doc      *installation
+	token    *token
+	identity *ecdsa.PublicKey
+	keys     *hsm.Keys // of the newest generation
+	mixer    *entropy.Mixer
+	audit    *audit.Log
+	wallets  *wallet.Service
+}
+
+// Open starts everything but the socket, in the order that doc.go gives. An
+// error leaves nothing open.
+func Open(ctx context.Context, c *config.Config, o Options) (_ *Daemon, err error) {
+	d := &Daemon{config: c, options: o, log: o.Logger}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, d.Close())
+		}
+	}()
+	if d.db, err = store.Open(c.Store.Path, false); err != nil {
+		return nil, err
+	}
+	doc, err := d.readInstallation(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if d.devices, err = openDevices(ctx, c); err != nil {
+		return nil, err
+	}
+	if err := d.unlockToken(ctx); err != nil {
+		return nil, err
+	}
+	if err := d.openKeys(ctx, doc); err != nil {
+		return nil, err
+	}
+	if err := d.openHostKeys(ctx); err != nil {
+		return nil, err
+	}
+	if err := d.openSources(ctx); err != nil {
+		return nil, err
+	}
+	if d.audit, err = audit.Open(c.Audit.Path); err != nil {
+		return nil, err
+	}
+	d.wallets = d.newService()
+	return d, nil
+}
+
+// Close ends the daemon: the audit log, the devices (with log-out), the
+// database. It may be called on a daemon whose start failed.
+func (d *Daemon) Close() error {
+	var errs []error
+	if d.audit != nil {
+		errs = append(errs, d.audit.Close())
+	}
+	if d.devices != nil {
+		errs = append(errs, d.devices.close())
+	}
+	if d.db != nil {
+		errs = append(errs, d.db.Close())
+	}
+	return errors.Join(errs...)
+}
+
+func (d *Daemon) readInstallation(ctx context.Context) (*document, error) {
+	data, err := d.db.Get(ctx, store.Installation)
+	if err != nil {
+		return nil, err
+	}
+	if data == nil {
+		return nil, ErrNotProvisioned
+	}
+	i, doc, err := decodeInstallation(data)
+	if err != nil {
+		return nil, err
+	}
+	if !i.Finished {
+		return nil, ErrNotProvisioned
+	}
+	d.doc = i
+	return doc, nil
+}
+
+// unlockToken checks that the TPM is the provisioned one, gets the user PIN
+// from where it is kept and logs in, once.
+func (d *Daemon) unlockToken(ctx context.Context) error {
+	if err := d.devices.tpm.PinSRK(d.doc.SRKName); err != nil {
+		return err
+	}
+	pin, err := tokenPIN(ctx, d.config.Token, unsealPIN(d.devices.tpm, d.doc), d.options.Ask)
+	defer clear(pin)
+	if err != nil {
+		return fmt.Errorf("token PIN: %w", err)
+	}
+	return login(ctx, d.db, d.devices.token, pin)
+}
+
+// openKeys opens every generation, and then, with the newest record key,
+// verifies what was read from the database so far.
+func (d *Daemon) openKeys(ctx context.Context, doc *document) error {
+	d.token = &token{module: d.devices.token, keys: map[uint32]*hsm.Keys{}, mechanism: map[uint32]uint64{},
+		hosts: map[uint32]*tpm.HMACKey{}, custody: custody(d.config.Token, d.devices.info)}
+	for _, g := range d.doc.Generations {
+		keys, err := openGeneration(ctx, d.devices.token, d.doc.ID, g)
+		if err != nil {
+			return err
+		}
+		d.token.keys[g.Number], d.token.mechanism[g.Number] = keys, g.Mechanism
+		d.token.newest.Token, d.keys = g.Number, keys
+	}
+	if err := doc.verify(ctx, d.token.RecordMAC); err != nil {
+		return err
+	}
+	return errors.Join(d.checkRoot(ctx), d.openIdentity())
+}
+
+// openGeneration opens one generation of the token's keys and compares each
+// with its recorded fingerprint.
+func openGeneration(ctx context.Context, t *hsm.Token, id seal.ID, g generation) (*hsm.Keys, error) {
+	keys, err := t.OpenKeys(ctx, id, g.Number, uint(g.Mechanism))
+	if err != nil {
+		return nil, fmt.Errorf("token keys of generation %d: %w", g.Number, err)
+	}
+	for _, f := range g.Fingerprints {
+		if err := keys.CheckFingerprint(ctx, hsm.Purpose(f.Purpose), f.Value); err != nil {
+			return nil, fmt.Errorf("token key %s of generation %d: %w", hsm.Purpose(f.Purpose), g.Number, err)
+		}
+	}
+	return keys, nil
+}
+
+// checkRoot verifies the guard root and that it stands over these very keys.
+func (d *Daemon) checkRoot(ctx context.Context) error {
+	data, err := d.db.Get(ctx, store.GuardRoot)
+	if err != nil {
+		return err
+	}
+	root, err := guard.DecodeRoot(ctx, data, d.doc.ID, d.token.RecordMAC)
+	if err != nil {
+		return fmt.Errorf("guard root: %w", err)
+	}
+	if string(root.Keys) != string(d.doc.keysDigest()) {
+		return fmt.Errorf("guard root: %w", ErrInstallation)
+	}
+	return nil
+}
+
+func (d *Daemon) openIdentity() (err error) {
+	if d.token.identity, err = d.keys.Signer(hsm.Identity); err != nil {
+		return err
+	}
+	d.identity, err = d.keys.Public(hsm.Identity)
+	return err
+}
+
+// openHostKeys loads each value of the TPM host key; the newest seals.
+func (d *Daemon) openHostKeys(ctx context.Context) error {
+	authority, approvals, err := d.doc.authority()
+	if err != nil {
+		return err
+	}
+	for _, h := range d.doc.HostKeys {
+		var blob tpm.Blob
+		if err := blob.UnmarshalBinary(h.Blob); err != nil {
+			return err
+		}
+		key, err := d.devices.tpm.LoadHMACKey(ctx, blob, authority, approvals)
+		if err != nil {
+			return fmt.Errorf("TPM host key %d: %w", h.Number, err)
+		}
+		d.token.hosts[h.Number] = key
+		d.token.newest.Host = h.Number
+	}
+	return nil
+}
+
+func (d *Daemon) newService() *wallet.Service {
+	p := d.config.PIN
+	checks := p.Checks
+	if checks == 0 {
+		checks = runtime.NumCPU()
+	}
+	return wallet.New(wallet.Config{
+		Installation: d.doc.ID,
+		Token:        d.token,
+		Entropy:      entropyPort{d.mixer, d.config.Entropy.Drop},
+		Guard:        guardPort{guard.New(d.db, d.token.RecordMAC, time.Now)},
+		Store:        d.db,
+		Audit:        auditPort{d.audit},
+		Now:          time.Now,
+		KDF:          seal.Argon2{Time: p.Time, Memory: p.Memory, Threads: p.Threads},
+		Limits: seal.Limits{Consecutive: p.Consecutive, Window: p.Window,
+			WindowDays: p.WindowDays, Lifetime: p.Lifetime},
+		Checks:  checks,
+		Waiting: p.Waiting,
+	})
+}

@@ -1,0 +1,165 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/sigild/sigild/daemon/audit"
+	"github.com/sigild/sigild/daemon/entropy"
+	"github.com/sigild/sigild/daemon/eth"
+	"github.com/sigild/sigild/daemon/guard"
+	"github.com/sigild/sigild/daemon/seal"
+	"github.com/sigild/sigild/daemon/wallet"
+	"github.com/sigild/sigild/hsm"
+	"github.com/sigild/sigild/ipc"
+	"github.com/sigild/sigild/tpm"
+)
+
+// Exit codes of sigild. 78 is EX_CONFIG of sysexits: a supervisor must not
+// start it again before somebody mended something.
+const (
+	ExitOK     = 0
+	ExitFailed = 1
+	ExitConfig = 78
+)
+
+// ExitCode says how a process whose run ended with err exits.
+func ExitCode(err error) int {
+	switch {
+	case err == nil:
+		return ExitOK
+	case errors.Is(err, ErrConfig), errors.Is(err, ErrLoginRefused), errors.Is(err, ErrNotProvisioned), errors.Is(err, ErrProvisioned):
+		return ExitConfig
+	}
+	return ExitFailed
+}
+
+// failure is one row of the table of errors that a caller can meet.
+type failure struct {
+	reason  string
+	code    int
+	is      error // matched by errors.Is
+	message string
+	free    bool // it came before any charge, and says so
+	retry   bool // the same call may succeed later
+}
+
+// Codes: -32000 server error; -32001 resource not found; -32002 resource
+// unavailable; -32003 rejected; -32005 limit exceeded (EIP-1474); 4100
+// unauthorized (EIP-1193).
+const (
+	codeNotFound    = -32001
+	codeUnavailable = -32002
+	codeRejected    = -32003
+)
+
+// failures is the one place where errors get their names on the wire. What is
+// not in it is "internal", with the detail in the log only.
+func failures() []failure {
+	return []failure{
+		{"notFound", codeNotFound, wallet.ErrNotFound, "no such wallet or account", true, false},
+		{"requestReused", ipc.CodeInvalidParams, wallet.ErrRequestReused, "this requestId was used with other parameters", true, false},
+		{"conflict", ipc.CodeServer, wallet.ErrConflict, "the wallet was changed at the same time", false, true},
+		{"frozen", codeRejected, wallet.ErrFrozen, "the wallet is frozen", true, false},
+		{"overloaded", ipc.CodeLimitExceeded, wallet.ErrOverloaded, "too many PIN checks are waiting", true, true},
+		{"tooManyAccounts", codeRejected, wallet.ErrTooManyAccounts, "the wallet is full", true, false},
+		{"wrongSender", ipc.CodeInvalidParams, wallet.ErrSender, "from is not the address of this account", true, false},
+		{"digest", ipc.CodeInvalidParams, wallet.ErrDigest, "this digest cannot be signed", false, false},
+		{"locked", ipc.CodeUnauthorized, guard.ErrLocked, "the wallet is locked: no PIN attempt is left", true, false},
+		{"recordCorrupt", ipc.CodeServer, seal.ErrCorrupt, "the wallet's record was changed outside the daemon", true, false},
+		{"recordCorrupt", ipc.CodeServer, guard.ErrCorrupt, "the wallet's attempt counter is missing or was changed outside the daemon", true, false},
+		{"pinSyntax", ipc.CodeInvalidParams, seal.ErrPINSyntax, "a PIN has 6 to 64 printable ASCII characters", true, false},
+		{"pinWeak", ipc.CodeInvalidParams, seal.ErrPINWeak, "this PIN is too easy to guess: no runs, repetitions or common PINs", false, false},
+		{"tokenFault", codeUnavailable, wallet.ErrToken, "the token gave a wrong answer; nothing left the daemon", false, false},
+		{"nonceReused", codeUnavailable, wallet.ErrNonceReused, "the token repeated a signature nonce; nothing left the daemon", false, false},
+		{"measuredState", codeUnavailable, tpm.ErrPCRMismatch, "the host is not in the measured state that its keys are bound to", true, false},
+		{"tpmUnavailable", codeUnavailable, tpm.ErrUnavailable, "the TPM does not answer", true, true},
+		{"auditUnavailable", codeUnavailable, audit.ErrClosed, "the audit log cannot be written, so nothing is signed", false, true},
+		{"keyGone", codeUnavailable, ErrKeyGone, "the record needs a key that this installation does not have", true, false},
+		{"timeout", codeUnavailable, context.DeadlineExceeded, "the request took too long", false, true},
+	}
+}
+
+// wireError gives the error that a caller gets for err. An *ipc.Error and
+// anything unknown pass: the server makes the latter "internal".
+func wireError(err error) error {
+	for _, convert := range []func(error) *ipc.Error{pinFailure, fieldFailure, policyFailure, sourceFailure, tokenFailure, listed} {
+		if e := convert(err); e != nil {
+			return fmt.Errorf("%w: %w", e, err)
+		}
+	}
+	return err
+}
+
+func listed(err error) *ipc.Error {
+	for _, f := range failures() {
+		if errors.Is(err, f.is) {
+			return f.error()
+		}
+	}
+	return nil
+}
+
+func (f failure) error() *ipc.Error {
+	e := &ipc.Error{Code: f.code, Reason: f.reason, Message: f.message}
+	if f.free {
+		e.Charged = new(bool)
+	}
+	if f.retry {
+		after := 1.0
+		e.RetryAfter = &after
+	}
+	return e
+}
+
+func pinFailure(err error) *ipc.Error {
+	var wrong *wallet.PINError
+	if !errors.As(err, &wrong) {
+		return nil
+	}
+	left, was := int(wrong.Attempts.Left), true
+	return &ipc.Error{Code: ipc.CodeUnauthorized, Reason: "wrongPin", Message: "wrong PIN",
+		AttemptsLeft: &left, Charged: &was}
+}
+
+func fieldFailure(err error) *ipc.Error {
+	var field *wallet.FieldError
+	if errors.As(err, &field) {
+		return ipc.InvalidParams(field.Field, field.Problem)
+	}
+	var payload *eth.FieldError
+	if errors.As(err, &payload) {
+		return ipc.InvalidParams(payload.Field, payload.Problem)
+	}
+	return nil
+}
+
+func policyFailure(err error) *ipc.Error {
+	var denied *wallet.DeniedError
+	if !errors.As(err, &denied) {
+		return nil
+	}
+	return &ipc.Error{Code: codeRejected, Reason: "policyDenied", Message: denied.Error(), Charged: new(bool)}
+}
+
+// sourceFailure names the source of randomness that stopped a creation.
+func sourceFailure(err error) *ipc.Error {
+	var source *entropy.SourceError
+	if !errors.As(err, &source) {
+		return nil
+	}
+	after := 5.0
+	return &ipc.Error{Code: codeUnavailable, Reason: "entropyFailed", RetryAfter: &after, Field: source.Source,
+		Message: fmt.Sprintf("the source of randomness %q was refused (%s); no wallet was made", source.Source, source.Reason)}
+}
+
+func tokenFailure(err error) *ipc.Error {
+	var failed *hsm.Error
+	if !errors.As(err, &failed) && !errors.Is(err, hsm.ErrObjectLost) {
+		return nil
+	}
+	after := 1.0
+	return &ipc.Error{Code: codeUnavailable, Reason: "tokenUnavailable", RetryAfter: &after,
+		Message: "the token refused or does not answer"}
+}

@@ -1,0 +1,38 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"github.com/sigild/sigild/daemon/config"
+)
+
+// Config is the daemon's configuration.
+type Config = config.Config
+
+// ErrConfig is returned for a configuration that must be mended.
+var ErrConfig = errors.New("the configuration is not usable")
+
+// LoadConfig reads and checks the configuration at path. ErrConfig.
+func LoadConfig(path string) (*Config, error) {
+	c, err := config.Load(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	return c, nil
+}
+
+// NewLogger writes to w at the configured level, in the configured form.
+func NewLogger(w io.Writer, l config.Log) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(l.Level)); err != nil {
+		level = slog.LevelInfo // Load lets no other word through
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if l.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}

@@ -1,0 +1,83 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/sigild/sigild/daemon/config"
+	"github.com/sigild/sigild/tpm"
+)
+
+// Prompt asks a person for a secret and returns it in memory that the caller
+// wipes. The core does not know whether a terminal or a descriptor answers.
+type Prompt func(ctx context.Context, question string) ([]byte, error)
+
+// maxTokenPIN is the longest PIN that is read from a file or a prompt.
+const maxTokenPIN = 1024
+
+// tokenPIN gives the token's user PIN from where the configuration says. The
+// caller wipes it.
+func tokenPIN(ctx context.Context, c config.Token, unseal func(context.Context) ([]byte, error), ask Prompt) ([]byte, error) {
+	switch kind, name := c.PINSource(); kind {
+	case "tpm":
+		return unseal(ctx)
+	case "prompt":
+		return ask(ctx, "User PIN of the token")
+	case "file":
+		return readSecret(name)
+	case "credential":
+		dir := os.Getenv("CREDENTIALS_DIRECTORY")
+		if dir == "" {
+			return nil, fmt.Errorf("token.pin names the systemd credential %q, but systemd gave none (CREDENTIALS_DIRECTORY is not set)", name)
+		}
+		return readSecret(filepath.Join(dir, name))
+	}
+	return nil, errors.New("token.pin names no source")
+}
+
+// readSecret reads a file that nobody but its owner may read or write. The
+// line's end does not belong to the PIN.
+func readSecret(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("token PIN: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, fmt.Errorf("token PIN: %w", err)
+	}
+	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 {
+		return nil, fmt.Errorf("token PIN: %s must be a regular file that only its owner may read: chmod 0400 it", path)
+	}
+	buf := make([]byte, maxTokenPIN+1)
+	n, err := io.ReadFull(f, buf)
+	if !errors.Is(err, io.ErrUnexpectedEOF) {
+		clear(buf)
+		return nil, fmt.Errorf("token PIN: %s is empty, longer than %d bytes or unreadable", path, maxTokenPIN)
+	}
+	return bytes.TrimRight(buf[:n], "\r\n"), nil
+}
+
+// unsealPIN has the TPM give the token's user PIN.
+func unsealPIN(t *tpm.TPM, i *installation) func(context.Context) ([]byte, error) {
+	return func(ctx context.Context) ([]byte, error) {
+		if len(i.TokenPIN) == 0 {
+			return nil, errors.New(`token.pin is "tpm", but the PIN was not sealed at provisioning: name its source`)
+		}
+		var blob tpm.Blob
+		if err := blob.UnmarshalBinary(i.TokenPIN); err != nil {
+			return nil, err
+		}
+		authority, approvals, err := i.authority()
+		if err != nil {
+			return nil, err
+		}
+		return t.Unseal(ctx, blob, authority, approvals)
+	}
+}

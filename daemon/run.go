@@ -1,0 +1,117 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"os/user"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/sigild/sigild/daemon/config"
+	"github.com/sigild/sigild/ipc"
+)
+
+// drainTimeout is how long requests under way may take after a stop signal.
+const drainTimeout = 20 * time.Second
+
+// Run starts the daemon, serves until ctx ends, drains and closes.
+func Run(ctx context.Context, c *config.Config, o Options) (err error) {
+	d, err := Open(ctx, c, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	listener, err := listen(c.Socket)
+	if err != nil {
+		return err
+	}
+	d.log.Info("ready", "installation", hexText(d.doc.ID[:]), "socket", c.Socket.Path,
+		"identityKey", hexText(d.identityKey()), "version", o.Version, "dev", c.Dev)
+	return d.Serve(ctx, listener)
+}
+
+// listen takes systemd's socket when it gave one, and else makes the
+// configured one.
+func listen(s config.Socket) (net.Listener, error) {
+	given, ok, err := ipc.FromSystemd()
+	if err != nil || ok {
+		return given, err
+	}
+	gid, err := groupID(s.Group)
+	if err != nil {
+		return nil, err
+	}
+	return ipc.Listen(s.Path, s.FileMode(), gid)
+}
+
+// groupID resolves socket.group; -1 leaves the group as it is.
+func groupID(group string) (int, error) {
+	if group == "" {
+		return -1, nil
+	}
+	if gid, err := strconv.Atoi(group); err == nil && gid >= 0 {
+		return gid, nil
+	}
+	g, err := user.LookupGroup(group)
+	if err != nil {
+		return 0, fmt.Errorf("socket.group: %w", err)
+	}
+	return strconv.Atoi(g.Gid)
+}
+
+// Serve answers on listener until ctx ends, then lets requests under way
+// finish.
+func (d *Daemon) Serve(ctx context.Context, listener net.Listener) error {
+	server := ipc.NewServer(ipc.Options{Limits: limits(d.config.Limits), Allow: allowed(d.config.Socket.Allow),
+		Methods: d.methods(), Logger: d.log, OnRequest: d.logRequest})
+	done := make(chan error, 1)
+	go func() { done <- server.Serve(context.WithoutCancel(ctx), listener) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	d.log.Info("stopping")
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	return errors.Join(server.Shutdown(drain), <-done)
+}
+
+// allowed lets the listed uids in; without a list the daemon's own and root.
+func allowed(uids []uint32) func(ipc.Peer) bool {
+	if uids == nil {
+		uids = []uint32{0, uint32(os.Getuid())}
+	}
+	return func(p ipc.Peer) bool { return slices.Contains(uids, p.UID) }
+}
+
+func limits(l config.Limits) ipc.Limits {
+	return ipc.Limits{
+		MessageBytes: l.MessageBytes, Depth: l.Depth, Batch: l.Batch, InFlight: l.InFlight,
+		InFlightPerUID: l.InFlightPerUID, Connections: l.Connections, ConnectionsPerUID: l.ConnectionsPerUID,
+		IdleTimeout: time.Duration(l.IdleTimeout), WriteTimeout: time.Duration(l.WriteTimeout),
+		RequestTimeout: time.Duration(l.RequestTimeout),
+	}
+}
+
+// logRequest writes the one line of a request. It holds neither parameters nor
+// results.
+func (d *Daemon) logRequest(ctx context.Context, r ipc.RequestInfo) {
+	attrs := []slog.Attr{slog.Uint64("uid", uint64(r.Peer.UID)), slog.Int("pid", int(r.Peer.PID)),
+		slog.String("method", r.Method), slog.Duration("duration", r.Duration)}
+	if r.Err == nil {
+		d.log.LogAttrs(ctx, slog.LevelInfo, "request", append(attrs, slog.String("result", "ok"))...)
+		return
+	}
+	reason := ipc.ReasonOf(r.Err)
+	if reason == "" {
+		reason = ipc.ReasonInternal
+	}
+	attrs = append(attrs, slog.String("result", reason), slog.String("error", r.Err.Error()))
+	d.log.LogAttrs(ctx, slog.LevelWarn, "request", attrs...)
+}

@@ -1,0 +1,70 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/sigild/sigild/ipc"
+)
+
+// identityKey is the public half of the installation's identity key: the
+// uncompressed point, 65 bytes (SEC 1).
+func (d *Daemon) identityKey() []byte {
+	b, err := d.identity.Bytes()
+	if err != nil { // it was checked to be on the curve when it was opened
+		return nil
+	}
+	return b
+}
+
+// status answers without touching a device.
+func (d *Daemon) status(ctx context.Context, _ *call[ipc.StatusParams]) (*ipc.StatusResult, error) {
+	wallets, err := d.db.Count(ctx)
+	if err != nil {
+		return nil, err
+	}
+	k := d.config.PIN
+	return &ipc.StatusResult{
+		APIVersion: ipc.APIVersion, Version: d.options.Version, State: "ready", Dev: d.config.Dev,
+		Installation: d.doc.ID[:], IdentityKey: d.identityKey(),
+		Token: d.tokenStatus(), TPM: d.tpmStatus(),
+		Entropy: ipc.EntropyStatus{Sources: d.mixer.Sources(), Dropped: d.config.Entropy.Drop},
+		Wallets: int(wallets),
+		PINCheck: ipc.PINCheckStatus{Argon2: fmt.Sprintf("m=%d,t=%d,p=%d", k.Memory, k.Time, k.Threads),
+			Anchor: "none", Failures: int(k.Consecutive), PlainPIN: true},
+		Notes: d.notes(),
+	}, nil
+}
+
+func (d *Daemon) tokenStatus() ipc.TokenStatus {
+	i := d.devices.info
+	return ipc.TokenStatus{
+		Model: i.Model, Manufacturer: i.Manufacturer, Serial: i.Serial, Firmware: i.FirmwareVersion,
+		Enforcement: d.keys.Enforcement(), Custody: string(d.token.custody),
+		WrapMechanism: fmt.Sprintf("%#x", d.token.Mechanism()), Generation: int(d.token.newest.Token),
+	}
+}
+
+func (d *Daemon) tpmStatus() ipc.TPMStatus {
+	return ipc.TPMStatus{Manufacturer: d.devices.chip.Manufacturer, Firmware: d.devices.chip.FirmwareVersion,
+		PCRProfile: d.doc.Profile, PCRs: slices.Clone(d.doc.PCRs)}
+}
+
+// notes say in plain words which promise is weaker on this host than it could be.
+func (d *Daemon) notes() []string {
+	notes := []string{"PIN attempts are counted in the database only: an older copy of it gives attempts back"}
+	if d.config.Dev {
+		notes = append(notes, "this is a throw-away development installation")
+	}
+	if d.token.custody == "software-token" {
+		notes = append(notes, "the token is software: its keys are in this process's memory while they are used")
+	}
+	if e := d.keys.Enforcement(); e != "token" {
+		notes = append(notes, "the token does not enforce unwrap templates ("+e+"): whoever has its user PIN and a wrapped key can read the key")
+	}
+	for _, name := range d.config.Entropy.Drop {
+		notes = append(notes, "new wallets are made without randomness from "+name)
+	}
+	return notes
+}

@@ -1,0 +1,60 @@
+package daemon
+
+import (
+	"fmt"
+	"time"
+
+	secp "github.com/decred/dcrd/dcrec/secp256k1/v4"
+	"github.com/ethereum/go-ethereum/common"
+
+	"github.com/sigild/sigild/daemon/eth"
+	"github.com/sigild/sigild/daemon/seal"
+	"github.com/sigild/sigild/daemon/wallet"
+	"github.com/sigild/sigild/ipc"
+)
+
+func walletInfo(i *wallet.Info) (ipc.WalletInfo, error) {
+	h := i.Header
+	w := ipc.WalletInfo{
+		WalletID: h.Wallet[:], Owner: h.Owner, Label: i.State.Label, CreatedAt: ipc.At(time.Unix(h.Created, 0)),
+		Custody: string(h.Accounts[0].Custody), Exportable: h.Exportable, State: "active",
+		AttemptsLeft: int(i.Attempts.Left), Dropped: h.Dropped,
+	}
+	switch {
+	case i.State.Frozen != 0:
+		w.State = "frozen"
+	case i.Attempts.Left == 0:
+		w.State = "locked"
+	}
+	for _, a := range h.Accounts {
+		info, err := accountInfo(a)
+		if err != nil {
+			return ipc.WalletInfo{}, err
+		}
+		w.Accounts = append(w.Accounts, info)
+	}
+	for _, s := range h.Sources {
+		w.Provenance = append(w.Provenance, provenance(s))
+	}
+	return w, nil
+}
+
+func accountInfo(a seal.Account) (ipc.AccountInfo, error) {
+	key, err := secp.ParsePubKey(a.Public)
+	if err != nil {
+		return ipc.AccountInfo{}, fmt.Errorf("%w: public key of account %d", seal.ErrCorrupt, a.Index)
+	}
+	return ipc.AccountInfo{Index: a.Index, Curve: string(a.Curve), PublicKey: key.SerializeUncompressed(),
+		Address: eth.Checksum(common.Address(a.Address)), Custody: string(a.Custody)}, nil
+}
+
+func provenance(s seal.Source) ipc.ProvenanceRecord {
+	return ipc.ProvenanceRecord{
+		Source: s.Name, Count: int(s.Count), RequestID: s.RequestID, Region: s.Region,
+		Manufacturer: s.Manufacturer, Model: s.Model, Version: s.Version, Time: ipc.At(time.Unix(s.Time, 0)),
+	}
+}
+
+func (d *Daemon) receipt(r *wallet.Receipt) ipc.Receipt {
+	return ipc.Receipt{Statement: r.Statement, Signature: r.Signature, Key: d.identityKey()}
+}
