@@ -1,0 +1,89 @@
+package eth
+
+import (
+	"math/big"
+
+	"github.com/ethereum/go-ethereum/common"
+)
+
+// The operations that Facts tell apart. Their names are part of the stored
+// policies and of the wire: they never change.
+const (
+	OperationTransaction   = "transaction"
+	OperationMessage       = "message"
+	OperationTypedData     = "typedData"
+	OperationAuthorization = "authorization"
+	OperationUserOperation = "userOperation"
+)
+
+// Facts are what a policy may decide on. They are read from the same parsed
+// payload as the digest, so that the two cannot differ. What a payload does not
+// say is left at its zero value; a nil number means unknown, not zero.
+type Facts struct {
+	// Operation is one of the Operation constants.
+	Operation string
+	// Chain is the chain that the signature is valid on in CAIP-2 form, such as
+	// "eip155:1"; empty if there is no such single chain.
+	Chain string
+	// ChainID is the number in Chain; 0 if Chain is empty.
+	ChainID uint64
+	// AllChains says that the signature is valid on every chain: an
+	// authorization with chain id 0, typed data without a chain id, a message.
+	AllChains bool
+	// Sender is the account named as the origin: "from" of a transaction,
+	// "sender" of a user operation. It is not necessarily the signer.
+	Sender *common.Address
+	// Recipient is the account or contract concerned, in lower-case hexadecimal:
+	// "to" of a transaction, the verifying contract of typed data, the contract
+	// that an authorization delegates to, the entry point of a user operation.
+	Recipient string
+	// ContractCreation says that a transaction has no recipient.
+	ContractCreation bool
+	// Value is the wei that a transaction moves. Nil for all else: what the call
+	// inside a user operation moves cannot be seen from outside.
+	Value *big.Int
+	// MaxCost is the most wei that the payload can cost its sender: value and
+	// all gas at the highest price. Nil where it does not apply.
+	MaxCost *big.Int
+	// Gas is a transaction's gas limit.
+	Gas uint64
+	// Nonce is the nonce of a transaction, an authorization or a user operation.
+	Nonce *big.Int
+	// Selector is the first 4 bytes of the call data; nil if it is shorter.
+	Selector []byte
+	// DataLength is the number of bytes of call data, init code or message.
+	DataLength int
+	// TransactionType is the EIP-2718 type, 0 to 4, of a transaction.
+	TransactionType uint8
+	// Blobs is the number of blobs of a transaction.
+	Blobs int
+	// Authorizations are those that a type 4 transaction carries.
+	Authorizations []AuthorizationFacts
+	// PrimaryType, DomainName and DomainVersion are those of typed data.
+	PrimaryType, DomainName, DomainVersion string
+}
+
+// AuthorizationFacts describe one signed EIP-7702 authorization inside a
+// transaction.
+type AuthorizationFacts struct {
+	// Chain is the CAIP-2 chain, empty if AllChains.
+	Chain     string
+	AllChains bool
+	// Authority is the account that signed the authorization and whose code is
+	// set, Delegate the contract that it is set to. Both are lower-case.
+	Authority, Delegate string
+	Nonce               uint64
+}
+
+// setChain records the chain that a payload is bound to.
+func (f *Facts) setChain(chainID uint64) {
+	f.ChainID, f.Chain = chainID, caip2(chainID)
+}
+
+// setCallData records the length and the selector of call data.
+func (f *Facts) setCallData(data []byte) {
+	f.DataLength = len(data)
+	if len(data) >= 4 {
+		f.Selector = append([]byte(nil), data[:4]...)
+	}
+}
