@@ -226,7 +226,8 @@ func (d *Daemon) newService() *wallet.Service {
 		KDF:          seal.Argon2{Time: p.Time, Memory: p.Memory, Threads: p.Threads},
 		Limits: seal.Limits{Consecutive: p.Consecutive, Window: p.Window,
 			WindowDays: p.WindowDays, Lifetime: p.Lifetime},
-		Checks:  checks,
-		Waiting: p.Waiting,
+		Checks:     checks,
+		Waiting:    p.Waiting,
+		MaxUnlocks: d.config.Limits.Unlocks,
 	})
 }

@@ -212,7 +212,7 @@ func (d *Daemon) signTransaction(ctx context.Context, c *call[ipc.SignTransactio
 		return nil, err
 	}
 	return &ipc.SignTransactionResult{Raw: ipc.Hex(signed.Raw), Hash: signed.Hash[:], Transaction: signed.Transaction,
-		Signature: append(append(s.R[:], s.S[:]...), s.RecoveryID), AttemptsLeft: int(s.Attempts.Left)}, nil
+		Signature: append(append(s.R[:], s.S[:]...), s.RecoveryID), AttemptsLeft: s.attemptsLeft}, nil
 }
 
 func (d *Daemon) signMessage(ctx context.Context, c *call[ipc.SignMessageParams]) (*ipc.SignMessageResult, error) {
@@ -229,7 +229,7 @@ func (d *Daemon) signMessage(ctx context.Context, c *call[ipc.SignMessageParams]
 	if err != nil {
 		return nil, err
 	}
-	return &ipc.SignMessageResult{Signature: sig, Digest: digest[:], AttemptsLeft: int(s.Attempts.Left)}, nil
+	return &ipc.SignMessageResult{Signature: sig, Digest: digest[:], AttemptsLeft: s.attemptsLeft}, nil
 }
 
 // target is how a request names the account that signs.
@@ -240,45 +240,56 @@ type target struct {
 }
 
 func (d *Daemon) sign(ctx context.Context, peer wallet.Peer, t target, pin []byte,
-	digest [32]byte, f eth.Facts, sender *[20]byte) (*wallet.Signed, error) {
+	digest [32]byte, f eth.Facts, sender *[20]byte) (*signature, error) {
 	id, err := d.find(ctx, peer, t.walletID, t.address)
 	if err != nil {
 		return nil, err
 	}
-	r := &wallet.SignRequest{Peer: peer, Wallet: id, Sender: sender, Digest: digest, Facts: policyFacts(f), PIN: pin}
-	if t.account != nil {
-		r.Account = *t.account
+	account, err := d.accountOf(ctx, peer, t, id)
+	if err != nil {
+		return nil, err
 	}
-	if t.address != "" {
-		if err := d.accountOf(ctx, peer, t, r); err != nil {
-			return nil, err
-		}
+	list, attempts, err := d.wallets.Sign(ctx, &wallet.SignRequest{Peer: peer, Wallet: id, PIN: pin,
+		Items: []wallet.Item{{Account: account, Sender: sender, Digest: digest, Facts: policyFacts(f)}}})
+	if err != nil {
+		return nil, err
 	}
-	return d.wallets.Sign(ctx, r)
+	return &signature{list[0], int(attempts.Left)}, nil
 }
 
-// accountOf finds which account of the wallet has the address; an account
-// index that is given as well must be that one.
-func (d *Daemon) accountOf(ctx context.Context, peer wallet.Peer, t target, r *wallet.SignRequest) error {
-	info, err := d.wallets.Get(ctx, peer, r.Wallet)
+// signature is one verified signature and what is left of the PIN attempts.
+type signature struct {
+	*wallet.Signed
+	attemptsLeft int
+}
+
+// accountOf gives the index that a request names, 0 by default, or the one of
+// its address; when it gives both they must agree.
+func (d *Daemon) accountOf(ctx context.Context, peer wallet.Peer, t target, id seal.ID) (uint32, error) {
+	if t.address == "" {
+		if t.account == nil {
+			return 0, nil
+		}
+		return *t.account, nil
+	}
+	info, err := d.wallets.Get(ctx, peer, id)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	address, err := parseAddress(t.address)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, a := range info.Header.Accounts {
 		if [20]byte(a.Address) != address {
 			continue
 		}
 		if t.account != nil && *t.account != a.Index {
-			return ipc.InvalidParams("account", "is not the account of this address")
+			return 0, ipc.InvalidParams("account", "is not the account of this address")
 		}
-		r.Account = a.Index
-		return nil
+		return a.Index, nil
 	}
-	return wallet.ErrNotFound
+	return 0, wallet.ErrNotFound
 }
 
 // find resolves exactly one of wallet id and address.

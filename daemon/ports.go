@@ -91,13 +91,16 @@ func (s seedPort) Sources() []seal.Source {
 
 type auditPort struct{ log *audit.Log }
 
-func (a auditPort) Write(ctx context.Context, e wallet.Event) error {
-	entry := audit.Entry{Time: e.Time, Action: e.Action, UID: e.Peer.UID, PID: e.Peer.PID,
-		Wallet: hexText(e.Wallet[:]), Account: e.Account, Result: e.Result, Detail: e.Detail}
-	if len(e.Digest) > 0 {
-		entry.Digest = hexText(e.Digest)
+func (a auditPort) Write(ctx context.Context, events ...wallet.Event) error {
+	entries := make([]audit.Entry, len(events))
+	for n, e := range events {
+		entries[n] = audit.Entry{Time: e.Time, Action: e.Action, UID: e.Peer.UID, PID: e.Peer.PID,
+			Wallet: hexText(e.Wallet[:]), Account: e.Account, Result: e.Result, Detail: e.Detail}
+		if len(e.Digest) > 0 {
+			entries[n].Digest = hexText(e.Digest)
+		}
 	}
-	return a.log.Write(ctx, entry)
+	return a.log.Write(ctx, entries...)
 }
 
 func hexText(b []byte) string { return "0x" + hex.EncodeToString(b) }

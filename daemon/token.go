@@ -77,7 +77,11 @@ func (t *token) HMACSHA512(ctx context.Context, o wallet.Object, data []byte) ([
 }
 
 func (t *token) SignECDSA(ctx context.Context, o wallet.Object, digest [32]byte) ([64]byte, error) {
-	return t.current().SignECDSA(ctx, o.(hsm.Object), digest)
+	sig, err := t.current().SignECDSA(ctx, o.(hsm.Object), digest)
+	if errors.Is(err, hsm.ErrObjectLost) {
+		return sig, fmt.Errorf("%w: %w", wallet.ErrObjectLost, err)
+	}
+	return sig, err
 }
 
 func (t *token) Destroy(ctx context.Context, objects ...wallet.Object) error {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"time"
 )
 
@@ -48,8 +49,8 @@ type Log struct {
 }
 
 type pending struct {
-	entry  *Entry
-	result chan error
+	entries []Entry
+	result  chan error
 }
 
 // Open opens or makes the log at path (mode 0600). A line that a crash cut
@@ -61,6 +62,9 @@ func Open(path string) (*Log, error) {
 		return nil, fmt.Errorf("open the audit log: %w", err)
 	}
 	last, size, err := recoverEnd(file)
+	if err == nil {
+		err = syncFolder(path)
+	}
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("audit log %s: %w", path, err), file.Close())
 	}
@@ -68,6 +72,15 @@ func Open(path string) (*Log, error) {
 		done: make(chan struct{}), next: last + 1, size: size}
 	go l.run()
 	return l, nil
+}
+
+// syncFolder makes the name of a new file durable, as its content is.
+func syncFolder(path string) error {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // recoverEnd cuts an unfinished last line off and gives the last sequence
@@ -83,6 +96,9 @@ func recoverEnd(file *os.File) (last uint64, size int64, err error) {
 		return 0, 0, err
 	}
 	end := bytes.LastIndexByte(tail, '\n') + 1
+	if end == 0 && from > 0 {
+		return 0, 0, errNoEntry // a torn line is never this long: nothing is cut
+	}
 	size = from + int64(end)
 	if end < len(tail) {
 		if err := truncate(file, size); err != nil {
@@ -96,11 +112,13 @@ func recoverEnd(file *os.File) (last uint64, size int64, err error) {
 	return last, size, err
 }
 
+var errNoEntry = errors.New("its last line is not an entry: move the file away to begin a new one")
+
 func lastSequence(lines []byte) (uint64, error) {
 	lines = bytes.TrimSuffix(lines, []byte{'\n'})
 	var e Entry
 	if err := json.Unmarshal(lines[bytes.LastIndexByte(lines, '\n')+1:], &e); err != nil || e.Sequence == 0 {
-		return 0, errors.New("its last line is not an entry: move the file away to begin a new one")
+		return 0, errNoEntry
 	}
 	return e.Sequence, nil
 }
@@ -112,10 +130,10 @@ func truncate(file *os.File, size int64) error {
 	return file.Sync()
 }
 
-// Write appends e, with its number, and returns when it is on disk. When ctx
-// ends first the entry may still be written.
-func (l *Log) Write(ctx context.Context, e Entry) error {
-	p := &pending{entry: &e, result: make(chan error, 1)}
+// Write appends entries, numbered, all or none, and returns when they are on
+// disk. When ctx ends first they may still be written.
+func (l *Log) Write(ctx context.Context, entries ...Entry) error {
+	p := &pending{entries: entries, result: make(chan error, 1)}
 	select {
 	case l.queue <- p:
 	case <-l.done:
@@ -185,11 +203,11 @@ func (l *Log) commit(batch []*pending) bool {
 	if len(batch) == 0 {
 		return true
 	}
-	size, err := l.append(batch)
+	size, count, err := l.append(batch)
 	sound := err == nil || truncate(l.file, l.size) == nil
 	if err == nil {
 		l.size += size
-		l.next += uint64(len(batch))
+		l.next += count
 	}
 	for _, p := range batch {
 		p.result <- err
@@ -197,21 +215,24 @@ func (l *Log) commit(batch []*pending) bool {
 	return sound
 }
 
-func (l *Log) append(batch []*pending) (int64, error) {
+func (l *Log) append(batch []*pending) (size int64, count uint64, err error) {
 	var lines bytes.Buffer
-	for i, p := range batch {
-		p.entry.Sequence = l.next + uint64(i)
-		line, err := json.Marshal(p.entry)
-		if err != nil {
-			return 0, fmt.Errorf("encode an audit entry: %w", err)
+	for _, p := range batch {
+		for _, e := range p.entries {
+			e.Sequence = l.next + count
+			line, err := json.Marshal(e)
+			if err != nil {
+				return 0, 0, fmt.Errorf("encode an audit entry: %w", err)
+			}
+			lines.Write(append(line, '\n'))
+			count++
 		}
-		lines.Write(append(line, '\n'))
 	}
 	if _, err := l.file.Write(lines.Bytes()); err != nil {
-		return 0, fmt.Errorf("write the audit log: %w", err)
+		return 0, 0, fmt.Errorf("write the audit log: %w", err)
 	}
 	if err := l.file.Sync(); err != nil {
-		return 0, fmt.Errorf("write the audit log: %w", err)
+		return 0, 0, fmt.Errorf("write the audit log: %w", err)
 	}
-	return int64(lines.Len()), nil
+	return int64(lines.Len()), count, nil
 }

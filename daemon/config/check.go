@@ -28,7 +28,7 @@ func (c *Config) check() error {
 	return errors.Join(
 		absolute("socket.path", c.Socket.Path), c.Socket.check(),
 		absolute("store.path", c.Store.Path),
-		absolute("audit.path", c.Audit.Path),
+		absolute("audit.path", c.Audit.Path), c.checkPaths(),
 		c.Token.check(), c.TPM.check(), c.Entropy.check(), c.checkKMS(), c.PIN.check(), c.Limits.check(),
 		oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error"),
 		oneOf("log.format", c.Log.Format, "text", "json"),
@@ -38,6 +38,19 @@ func (c *Config) check() error {
 func absolute(key, path string) error {
 	if !filepath.IsAbs(path) || filepath.Clean(path) != path {
 		return fmt.Errorf("%s: %q is not an absolute, clean path", key, path)
+	}
+	return nil
+}
+
+// checkPaths refuses two files in one place.
+func (c *Config) checkPaths() error {
+	switch {
+	case c.Store.Path == c.Audit.Path:
+		return fmt.Errorf("store.path, audit.path: both are %q", c.Store.Path)
+	case c.Socket.Path == c.Store.Path:
+		return fmt.Errorf("socket.path, store.path: both are %q", c.Store.Path)
+	case c.Socket.Path == c.Audit.Path:
+		return fmt.Errorf("socket.path, audit.path: both are %q", c.Audit.Path)
 	}
 	return nil
 }
@@ -206,6 +219,7 @@ func (l Limits) check() error {
 		between("limits.in_flight_per_uid", l.InFlightPerUID, 1, 16384),
 		between("limits.connections", l.Connections, 1, 16384),
 		between("limits.connections_per_uid", l.ConnectionsPerUID, 1, 16384),
+		between("limits.unlocks", l.Unlocks, 0, 100000),
 		lasting("limits.idle_timeout", l.IdleTimeout, 24*time.Hour),
 		lasting("limits.write_timeout", l.WriteTimeout, time.Hour),
 		lasting("limits.request_timeout", l.RequestTimeout, time.Hour),

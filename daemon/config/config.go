@@ -104,6 +104,7 @@ type Limits struct {
 	IdleTimeout       Duration `toml:"idle_timeout"`
 	WriteTimeout      Duration `toml:"write_timeout"`
 	RequestTimeout    Duration `toml:"request_timeout"`
+	Unlocks           int      `toml:"unlocks"` // wallets unlocked at a time
 }
 
 // Log is the daemon's own log, on standard error.
@@ -137,7 +138,7 @@ func Default() Config {
 			Consecutive: 10, Window: 30, WindowDays: 30, Lifetime: 1000},
 		Limits: Limits{MessageBytes: 1 << 20, Depth: 64, Batch: 64, InFlight: 32, InFlightPerUID: 128,
 			Connections: 256, ConnectionsPerUID: 64, IdleTimeout: second(600), WriteTimeout: second(30),
-			RequestTimeout: second(60)},
+			RequestTimeout: second(60), Unlocks: 1000},
 		Log: Log{Level: "info", Format: "text"},
 	}
 }
@@ -162,6 +163,9 @@ func Parse(data []byte) (*Config, error) {
 	d := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields()
 	if err := d.Decode(&c); err != nil {
 		return nil, explain(err)
+	}
+	if err := exact(data); err != nil {
+		return nil, err
 	}
 	if err := c.check(); err != nil {
 		return nil, err

@@ -6,7 +6,7 @@ import (
 )
 
 // commonPINs holds, one a line, PINs and passwords of 6 bytes and more that
-// head published frequency counts and are not caught by the other rules.
+// head published frequency counts.
 //
 //go:embed common.txt
 var commonPINs []byte

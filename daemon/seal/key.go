@@ -35,12 +35,6 @@ type Key [32]byte
 // Wipe overwrites the key.
 func (k *Key) Wipe() { clear(k[:]) }
 
-// String keeps the key out of logs.
-func (k *Key) String() string { return "redacted" }
-
-// GoString keeps the key out of %#v.
-func (k *Key) GoString() string { return "redacted" }
-
 // ErrFactor is returned when the token or the TPM did not answer. It says
 // nothing about the PIN and costs no attempt; the device's own error is wrapped.
 var ErrFactor = errors.New("a factor of the sealing key did not answer")

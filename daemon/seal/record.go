@@ -51,6 +51,15 @@ type Wrapped struct {
 	Roots      [][]byte `cbor:"2,keyasint"` // the root private key of each account
 }
 
+// size is an upper bound of the encoding's bytes: each CBOR head has at most 9.
+func (w *Wrapped) size() int {
+	n := 64 + len(w.Derivation)
+	for _, r := range w.Roots {
+		n += 9 + len(r)
+	}
+	return n
+}
+
 // Wipe overwrites the wrapped keys.
 func (w *Wrapped) Wipe() {
 	clear(w.Derivation)
@@ -58,12 +67,6 @@ func (w *Wrapped) Wipe() {
 		clear(r)
 	}
 }
-
-// String keeps the wrapped keys out of logs.
-func (w *Wrapped) String() string { return "redacted" }
-
-// GoString keeps the wrapped keys out of %#v.
-func (w *Wrapped) GoString() string { return "redacted" }
 
 // MAC computes HMAC-SHA256 by the token's record key.
 type MAC func(ctx context.Context, message []byte) ([32]byte, error)
@@ -77,7 +80,7 @@ func NewSalt() []byte {
 
 // Close seals wrapped under key with the header as associated data.
 func Close(key *Key, header []byte, wrapped *Wrapped) ([]byte, error) {
-	plain, err := encode(wrapped)
+	plain, err := encodeSecret(wrapped, wrapped.size())
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package seal
 
 import (
-	"bytes"
 	"crypto/hkdf"
 	"crypto/rand"
 	"crypto/sha256"
@@ -37,12 +36,6 @@ func (s *HostSecret) Wipe() {
 	clear(s.Host)
 	clear(s.TokenPIN)
 }
-
-// String keeps the secret out of logs.
-func (s *HostSecret) String() string { return "redacted" }
-
-// GoString keeps the secret out of %#v.
-func (s *HostSecret) GoString() string { return "redacted" }
 
 // NewRecoveryCode makes a code of 160 random bits: 36 characters of Crockford's
 // base 32 in nine groups of four, the last group a check. Secret; wipe it.
@@ -98,10 +91,11 @@ func ParseRecoveryCode(code []byte) ([]byte, error) {
 }
 
 func canonicalCode(code []byte) []byte {
-	upper := bytes.ToUpper(code)
-	defer clear(upper)
 	text := make([]byte, 0, len(code))
-	for _, c := range upper {
+	for _, c := range code {
+		if c >= 'a' && c <= 'z' {
+			c -= 'a' - 'A'
+		}
 		switch c {
 		case '-', ' ', '\t', '\r', '\n':
 		case 'O':
@@ -124,7 +118,7 @@ func SealHost(code []byte, installation ID, number uint32, s *HostSecret) ([]byt
 		return nil, err
 	}
 	defer clear(key)
-	plain, err := encode(s)
+	plain, err := encodeSecret(s, 64+len(s.Host)+len(s.TokenPIN))
 	if err != nil {
 		return nil, err
 	}

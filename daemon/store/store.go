@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -51,22 +52,68 @@ func Open(path string, create bool) (*Store, error) {
 	if err := checkPlace(path, create); err != nil {
 		return nil, err
 	}
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType})
-	if errors.Is(err, berrors.ErrTimeout) {
-		return nil, fmt.Errorf("%w: %s", ErrInUse, path)
-	}
-	if errors.Is(err, berrors.ErrInvalid) || errors.Is(err, berrors.ErrVersionMismatch) {
-		return nil, fmt.Errorf("%w: %s: %v", ErrNotDatabase, path, err)
-	}
+	s := &Store{}
+	err := guarded(path, func() (err error) {
+		s.db, err = openFile(path)
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("open the database: %w", err)
+		return nil, err
 	}
-	db.MaxBatchDelay = batchDelay
-	s := &Store{db: db}
-	if err := s.prepare(); err != nil {
-		return nil, errors.Join(err, db.Close())
+	s.db.MaxBatchDelay = batchDelay
+	err = guarded(path, func() error { return s.prepare(create) })
+	if err := errors.Join(err, syncFolder(path)); err != nil {
+		return nil, errors.Join(err, s.db.Close())
 	}
 	return s, nil
+}
+
+// guarded runs f on a file that is mapped into memory, where a page that a
+// damaged file lacks is a fault, and one that was overwritten a panic of the
+// library: both are an error here. The library may leave the file locked then,
+// so that this process cannot try again.
+func guarded(path string, f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("%w, or one that was damaged: %s: %v", ErrNotDatabase, path, cause)
+		}
+	}()
+	return f()
+}
+
+func openFile(path string) (*bbolt.DB, error) {
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType})
+	switch {
+	case errors.Is(err, berrors.ErrTimeout):
+		return nil, fmt.Errorf("%w: %s", ErrInUse, path)
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, berrors.ErrChecksum):
+		return nil, fmt.Errorf("%w: %s: %v", ErrNotDatabase, path, err)
+	case err != nil:
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	return db, nil
+}
+
+// checkWhole refuses a file that is shorter than its own account of itself.
+func checkWhole(tx *bbolt.Tx, path string) error {
+	file, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("the database: %w", err)
+	}
+	if file.Size() < tx.Size() {
+		return fmt.Errorf("%w, or one that was cut short: %s has %d of %d bytes", ErrNotDatabase, path, file.Size(), tx.Size())
+	}
+	return nil
+}
+
+// syncFolder makes the file's name durable, as its content is.
+func syncFolder(path string) error {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return fmt.Errorf("the database's folder: %w", err)
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 func checkPlace(path string, create bool) error {
@@ -90,13 +137,23 @@ func checkPlace(path string, create bool) error {
 	if !file.Mode().IsRegular() || file.Mode().Perm()&0o077 != 0 {
 		return fmt.Errorf("the database %s must be a regular file with mode 0600", path)
 	}
+	if file.Size() == 0 && !create {
+		return fmt.Errorf("%w: %s is empty", ErrNotDatabase, path)
+	}
 	return nil
 }
 
 // prepare makes the buckets of a new file and checks the schema of an old one.
-func (s *Store) prepare() error {
+// A file with buckets but without this program's is somebody else's.
+func (s *Store) prepare(create bool) error {
 	return s.db.Update(func(tx *bbolt.Tx) error {
+		if err := checkWhole(tx, s.db.Path()); err != nil {
+			return err
+		}
 		meta := tx.Bucket(metaBucket)
+		if first, _ := tx.Cursor().First(); meta == nil && (first != nil || !create) {
+			return ErrNotDatabase
+		}
 		if meta == nil {
 			return initialise(tx)
 		}

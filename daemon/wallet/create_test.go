@@ -166,7 +166,7 @@ func TestEveryAccountSigns(t *testing.T) {
 	}
 	for _, a := range info.Header.Accounts {
 		digest := [32]byte{byte(a.Index), 1}
-		s, err := b.Sign(context.Background(), message(b, id, a.Index, goodPIN, digest))
+		s, err := b.sign(message(b, id, a.Index, goodPIN, digest))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -200,7 +200,7 @@ func TestChangedRecordIsCorruptAndFree(t *testing.T) {
 		if err := b.store.Replace(ctx, wallet.Change{Wallet: id, Prev: record, Next: changed}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := b.Sign(ctx, message(b, id, 0, goodPIN, [32]byte{1})); !errors.Is(err, seal.ErrCorrupt) {
+		if _, err := b.sign(message(b, id, 0, goodPIN, [32]byte{1})); !errors.Is(err, seal.ErrCorrupt) {
 			t.Fatalf("byte %d changed: %v, want ErrCorrupt", n, err)
 		}
 		if err := b.store.Replace(ctx, wallet.Change{Wallet: id, Prev: changed, Next: record}); err != nil {

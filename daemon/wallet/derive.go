@@ -50,8 +50,8 @@ func (s *Service) Derive(ctx context.Context, r *DeriveRequest) (*Derived, error
 }
 
 func mayDerive(p *seal.Parsed) error {
-	if p.State.Frozen != 0 {
-		return ErrFrozen
+	if err := usable(p); err != nil {
+		return err
 	}
 	if len(p.Header.Accounts) >= MaxAccounts {
 		return ErrTooManyAccounts

@@ -17,6 +17,21 @@ var (
 	ErrConflict = errors.New("the wallet was changed at the same time")
 	// ErrFrozen is returned for a frozen wallet, before any attempt is charged.
 	ErrFrozen = errors.New("the wallet is frozen")
+	// ErrDeleted is returned for a wallet that was deleted and can still be
+	// restored by the operator.
+	ErrDeleted = errors.New("the wallet is deleted")
+	// ErrUnlockRequired is returned for a request without a PIN when the peer
+	// holds no unlock of the wallet.
+	ErrUnlockRequired = errors.New("the wallet is not unlocked: give the PIN or unlock it")
+	// ErrRelock is returned once when an unlock ended because the token lost
+	// the keys: unlock again.
+	ErrRelock = errors.New("the token lost the unlocked keys: unlock the wallet again")
+	// ErrObjectLost is returned by a Token for a session object that is gone
+	// with its session.
+	ErrObjectLost = errors.New("the token lost a session object")
+	// ErrTooManyUnlocks is returned when no more wallets can be unlocked; none
+	// is evicted for another.
+	ErrTooManyUnlocks = errors.New("too many wallets are unlocked")
 	// ErrOverloaded is returned, uncharged, when too many PIN checks wait.
 	ErrOverloaded = errors.New("too many PIN checks are waiting")
 	// ErrSender is returned when a transaction's "from" is not the account's
@@ -56,3 +71,16 @@ func (e *PINError) Error() string {
 type DeniedError struct{ Reason string }
 
 func (e *DeniedError) Error() string { return "refused by policy: " + e.Reason }
+
+// reasonOf is what the audit log says of a request that was refused or failed.
+func reasonOf(err error) string {
+	var wrong *PINError
+	var denied *DeniedError
+	switch {
+	case errors.As(err, &wrong):
+		return "wrong PIN"
+	case errors.As(err, &denied):
+		return "denied by policy"
+	}
+	return err.Error()
+}

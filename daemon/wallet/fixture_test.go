@@ -318,13 +318,13 @@ type memoryAudit struct {
 	err    error
 }
 
-func (a *memoryAudit) Write(_ context.Context, e wallet.Event) error {
+func (a *memoryAudit) Write(_ context.Context, events ...wallet.Event) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.err != nil {
 		return a.err
 	}
-	a.events = append(a.events, e)
+	a.events = append(a.events, events...)
 	return nil
 }
 
@@ -358,7 +358,7 @@ func newBench(t testing.TB) *bench {
 	b.Service = wallet.New(wallet.Config{
 		Installation: seal.ID{1}, Token: b.token, Entropy: b.entropy,
 		Guard: guardPort{guard.New(db, b.token.RecordMAC, clock)}, Store: db, Audit: b.audit,
-		Now: clock, KDF: testKDF, Limits: seal.DefaultLimits(), Checks: 2, Waiting: 8,
+		Now: clock, KDF: testKDF, Limits: seal.DefaultLimits(), Checks: 2, Waiting: 8, MaxUnlocks: 4,
 	})
 	return b
 }

@@ -86,34 +86,6 @@ func (s *Service) describe(a *account, index uint32, created int64) seal.Account
 	}
 }
 
-// unwrapAccount brings one account of an opened record into the token.
-func (s *Service) unwrapAccount(ctx context.Context, held *objects, h *seal.Header, w *seal.Wrapped, index uint32) (*account, error) {
-	if int64(index) >= int64(len(h.Accounts)) {
-		return nil, ErrNotFound
-	}
-	public, err := decompress(h.Accounts[index].Public)
-	if err != nil {
-		return nil, err
-	}
-	point, err := decompress(h.Accounts[index].Root)
-	if err != nil {
-		return nil, err
-	}
-	root, err := held.add(s.Token.Unwrap(ctx, h.Keys, h.Mechanism, Root, w.Roots[index]))
-	if err != nil {
-		return nil, err
-	}
-	derivation, err := held.add(s.Token.Unwrap(ctx, h.Keys, h.Mechanism, Derivation, w.Derivation))
-	if err != nil {
-		return nil, err
-	}
-	t, err := s.newTweak(ctx, derivation, index)
-	if err != nil {
-		return nil, err
-	}
-	return &account{root: root, tweak: t, public: public, point: point}, nil
-}
-
 // seal closes the wrapped keys under the PIN with fresh salt and gives the
 // bytes to store. They were opened once more, unwrapped by the token, and the
 // newest account signed and was verified.
@@ -176,13 +148,14 @@ func (s *Service) rehearse(ctx context.Context, key *seal.Key, data []byte, id s
 	defer w.Wipe()
 	held := &objects{token: s.Token}
 	defer held.destroy(ctx, &err)
-	a, err := s.unwrapAccount(ctx, held, p.Header, w, uint32(len(p.Header.Accounts)-1))
+	newest := uint32(len(p.Header.Accounts) - 1)
+	k, err := s.unwrapKeys(ctx, held, p.Header, w, []uint32{newest})
 	if err != nil {
 		return err
 	}
-	defer a.tweak.wipe()
+	defer k.wipe()
 	var digest [32]byte
 	rand.Read(digest[:])
-	_, err = s.tokenSign(ctx, a, digest)
+	_, err = s.tokenSign(ctx, k[newest], digest)
 	return err
 }

@@ -42,6 +42,17 @@ func (s *Service) withPIN(ctx context.Context, peer Peer, id seal.ID, pin []byte
 	return attempts, use(o)
 }
 
+// usable refuses a wallet that is deleted or frozen.
+func usable(p *seal.Parsed) error {
+	if p.State.Deleted != 0 {
+		return ErrDeleted
+	}
+	if p.State.Frozen != 0 {
+		return ErrFrozen
+	}
+	return nil
+}
+
 // open charges one check and makes it.
 func (s *Service) open(ctx context.Context, p *seal.Parsed, pin []byte) (*opened, Attempts, error) {
 	release, err := s.slots.acquire(ctx)

@@ -160,9 +160,9 @@ type Event struct {
 	Detail  map[string]string
 }
 
-// Audit writes events; Write returns once the event is on disk.
+// Audit writes events; Write returns once all of them are on disk.
 type Audit interface {
-	Write(ctx context.Context, e Event) error
+	Write(ctx context.Context, events ...Event) error
 }
 
 // Peer is the process at the other end of the socket, as the kernel names it.
@@ -170,4 +170,6 @@ type Peer struct {
 	UID uint32
 	GID uint32
 	PID int32
+	// Connection ends when the peer's connection does; nil outside a socket.
+	Connection context.Context
 }

@@ -20,17 +20,20 @@ type Config struct {
 	Limits       seal.Limits // of new wallets
 	Checks       int         // PIN stretchings at a time, at least 1
 	Waiting      int         // PIN checks that may wait for one
+	MaxUnlocks   int         // wallets unlocked at a time
 }
 
 // Service makes and uses wallets. It is safe for concurrent use.
 type Service struct {
 	Config
-	slots *slots
+	slots   *slots
+	unlocks *unlocks
 }
 
 // New returns a service of the given parts.
 func New(c Config) *Service {
-	return &Service{Config: c, slots: newSlots(c.Checks, c.Waiting)}
+	return &Service{Config: c, slots: newSlots(c.Checks, c.Waiting),
+		unlocks: &unlocks{most: c.MaxUnlocks, held: map[unlockKey]*unlock{}}}
 }
 
 // Info is a wallet as its relay may see it.

@@ -4,66 +4,108 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 
 	"github.com/sigild/sigild/daemon/policy"
 	"github.com/sigild/sigild/daemon/seal"
 )
 
-// SignRequest asks for one signature of one account.
-type SignRequest struct {
-	Peer    Peer
-	Wallet  seal.ID
+// MaxBatch is how many signatures one request may ask for.
+const MaxBatch = 64
+
+// Item is one signature that a request asks for.
+type Item struct {
 	Account uint32
 	Sender  *[20]byte // the transaction's "from", where it has one
 	Digest  [32]byte
 	Facts   policy.Facts // what the digest stands for
-	PIN     []byte
 }
 
-// Signed is a verified, audited signature.
+// SignRequest asks for signatures of one wallet's accounts, all or none.
+type SignRequest struct {
+	Peer   Peer
+	Wallet seal.ID
+	Items  []Item
+	PIN    []byte // nil: by the unlock that the peer holds
+}
+
+// Signed is a verified signature that was audited.
 type Signed struct {
 	Signature
-	Public   [65]byte
-	Address  [20]byte
-	Attempts Attempts
+	Public  [65]byte
+	Address [20]byte
 }
 
-// Sign signs one digest with the PIN. The keys are in the token only while it
-// runs.
-func (s *Service) Sign(ctx context.Context, r *SignRequest) (*Signed, error) {
-	var signed *Signed
-	attempts, err := s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, r.check, func(o *opened) (err error) {
-		signed, err = s.signOpened(ctx, r, o)
+// Sign signs with the PIN, for which the keys are in the token only while it
+// runs, or by an unlock. Nothing is returned unless every signature was made,
+// verified and audited.
+func (s *Service) Sign(ctx context.Context, r *SignRequest) ([]*Signed, Attempts, error) {
+	if len(r.Items) == 0 || len(r.Items) > MaxBatch {
+		return nil, Attempts{}, &FieldError{"items", fmt.Sprintf("must be 1 to %d", MaxBatch)}
+	}
+	signed, attempts, err := s.sign(ctx, r)
+	if err != nil {
+		return nil, Attempts{}, errors.Join(err, s.auditItems(ctx, r, reasonOf(err)))
+	}
+	if err := s.auditItems(ctx, r, "ok"); err != nil {
+		return nil, Attempts{}, err
+	}
+	return signed, attempts, nil
+}
+
+func (s *Service) sign(ctx context.Context, r *SignRequest) (signed []*Signed, a Attempts, err error) {
+	if r.PIN == nil {
+		return s.signUnlocked(ctx, r)
+	}
+	a, err = s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, r.check, func(o *opened) (err error) {
+		held := &objects{token: s.Token}
+		defer held.destroy(ctx, &err)
+		k, err := s.unwrapKeys(ctx, held, o.Header, o.wrapped, r.accounts())
+		if err != nil {
+			return err
+		}
+		defer k.wipe()
+		signed, err = s.signItems(ctx, k, r.Items)
 		return err
 	})
-	if err != nil {
-		s.refused(ctx, r, err)
-		return nil, err
+	return signed, a, err
+}
+
+// accounts lists the accounts that the items need, each once.
+func (r *SignRequest) accounts() []uint32 {
+	var list []uint32
+	seen := map[uint32]bool{}
+	for _, i := range r.Items {
+		if !seen[i.Account] {
+			seen[i.Account] = true
+			list = append(list, i.Account)
+		}
 	}
-	if err := s.audit(ctx, r.event("ok")); err != nil {
-		return nil, err
-	}
-	signed.Attempts = attempts
-	return signed, nil
+	return list
 }
 
 // check decides before any charge.
 func (r *SignRequest) check(p *seal.Parsed) error {
-	if p.State.Frozen != 0 {
-		return ErrFrozen
-	}
-	if int64(r.Account) >= int64(len(p.Header.Accounts)) {
-		return ErrNotFound
-	}
-	if r.Sender != nil && subtle.ConstantTimeCompare(r.Sender[:], p.Header.Accounts[r.Account].Address) != 1 {
-		return ErrSender
+	if err := usable(p); err != nil {
+		return err
 	}
 	rules, err := policy.Decode(p.Header.Policy)
 	if err != nil {
 		return seal.ErrCorrupt
 	}
-	return decide(rules, r.Facts)
+	for _, i := range r.Items {
+		if int64(i.Account) >= int64(len(p.Header.Accounts)) {
+			return ErrNotFound
+		}
+		if i.Sender != nil && subtle.ConstantTimeCompare(i.Sender[:], p.Header.Accounts[i.Account].Address) != 1 {
+			return ErrSender
+		}
+		if err := decide(rules, i.Facts); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // decide turns a decision into an error: refused by policy and unable to
@@ -79,19 +121,21 @@ func decide(rules policy.Policy, f policy.Facts) error {
 	}
 }
 
-func (s *Service) signOpened(ctx context.Context, r *SignRequest, o *opened) (_ *Signed, err error) {
-	held := &objects{token: s.Token}
-	defer held.destroy(ctx, &err)
-	a, err := s.unwrapAccount(ctx, held, o.Header, o.wrapped, r.Account)
-	if err != nil {
-		return nil, err
+// signItems signs every item, or gives nothing.
+func (s *Service) signItems(ctx context.Context, k keyring, items []Item) ([]*Signed, error) {
+	list := make([]*Signed, 0, len(items))
+	for _, i := range items {
+		a := k[i.Account]
+		if a == nil {
+			return nil, ErrNotFound
+		}
+		sig, err := s.tokenSign(ctx, a, i.Digest)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, &Signed{Signature: *sig, Public: a.public, Address: address(a.public)})
 	}
-	defer a.tweak.wipe()
-	sig, err := s.tokenSign(ctx, a, r.Digest)
-	if err != nil {
-		return nil, err
-	}
-	return &Signed{Signature: *sig, Public: a.public, Address: address(a.public)}, nil
+	return list, nil
 }
 
 // tokenSign has the token sign and lets nothing out that was not verified
@@ -129,15 +173,14 @@ func (s *Service) witness(ctx context.Context, a *account, r, digest [32]byte) e
 	return nil
 }
 
-func (r *SignRequest) event(result string) Event {
-	return Event{Action: "sign", Peer: r.Peer, Wallet: r.Wallet, Account: r.Account,
-		Digest: r.Digest[:], Result: result, Detail: map[string]string{"operation": string(r.Facts.Operation)}}
-}
-
-// refused audits a request that ended without a signature. Its own failure
-// changes nothing for the caller, who gets the refusal either way.
-func (s *Service) refused(ctx context.Context, r *SignRequest, cause error) {
-	_ = s.audit(ctx, r.event(cause.Error()))
+// auditItems writes a line for each item, on disk when it returns.
+func (s *Service) auditItems(ctx context.Context, r *SignRequest, result string) error {
+	events := make([]Event, len(r.Items))
+	for n, i := range r.Items {
+		events[n] = Event{Time: s.Now().UTC(), Action: "sign", Peer: r.Peer, Wallet: r.Wallet, Account: i.Account,
+			Digest: i.Digest[:], Result: result, Detail: map[string]string{"operation": string(i.Facts.Operation)}}
+	}
+	return s.Audit.Write(ctx, events...)
 }
 
 func (s *Service) audit(ctx context.Context, e Event) error {

@@ -20,8 +20,23 @@ import (
 )
 
 func message(b *bench, id seal.ID, account uint32, pin string, digest [32]byte) *wallet.SignRequest {
-	return &wallet.SignRequest{Peer: b.peer, Wallet: id, Account: account, Digest: digest,
-		Facts: policy.Facts{Operation: policy.Message}, PIN: []byte(pin)}
+	return &wallet.SignRequest{Peer: b.peer, Wallet: id, PIN: []byte(pin),
+		Items: []wallet.Item{{Account: account, Digest: digest, Facts: policy.Facts{Operation: policy.Message}}}}
+}
+
+// signed is one signature and what the user is told of the attempts.
+type signed struct {
+	*wallet.Signed
+	Attempts wallet.Attempts
+}
+
+// sign asks for one signature.
+func (b *bench) sign(r *wallet.SignRequest) (*signed, error) {
+	list, a, err := b.Service.Sign(context.Background(), r)
+	if err != nil {
+		return nil, err
+	}
+	return &signed{list[0], a}, nil
 }
 
 // expected computes an account's key from a root and a seed with math/big,
@@ -102,7 +117,7 @@ func TestSignature(t *testing.T) {
 			b.token.sign = sign
 			c := b.create(t, "r")
 			digest := sha256.Sum256([]byte(name))
-			s, err := b.Sign(context.Background(), message(b, c.Info.Header.Wallet, 0, goodPIN, digest))
+			s, err := b.sign(message(b, c.Info.Header.Wallet, 0, goodPIN, digest))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -114,7 +129,7 @@ func TestSignature(t *testing.T) {
 	}
 }
 
-func checkSignature(t *testing.T, s *wallet.Signed, digest [32]byte) {
+func checkSignature(t *testing.T, s *signed, digest [32]byte) {
 	t.Helper()
 	sig := append(append(append([]byte{}, s.R[:]...), s.S[:]...), s.RecoveryID)
 	key, err := crypto.SigToPub(digest[:], sig)
@@ -137,7 +152,7 @@ func TestWrongPIN(t *testing.T) {
 	b := newBench(t)
 	id := b.create(t, "r").Info.Header.Wallet
 	for left := uint32(9); ; left-- {
-		_, err := b.Sign(context.Background(), message(b, id, 0, "775533", [32]byte{1}))
+		_, err := b.sign(message(b, id, 0, "775533", [32]byte{1}))
 		var wrong *wallet.PINError
 		if !errors.As(err, &wrong) || wrong.Attempts.Left != left {
 			t.Fatalf("error %v, want %d attempts left", err, left)
@@ -146,7 +161,7 @@ func TestWrongPIN(t *testing.T) {
 			break
 		}
 	}
-	_, err := b.Sign(context.Background(), message(b, id, 0, goodPIN, [32]byte{1}))
+	_, err := b.sign(message(b, id, 0, goodPIN, [32]byte{1}))
 	if !errors.Is(err, guard.ErrLocked) {
 		t.Errorf("the right PIN after ten wrong ones: %v, want ErrLocked", err)
 	}
@@ -156,11 +171,11 @@ func TestRightPINClearsFailuresInARow(t *testing.T) {
 	b := newBench(t)
 	id := b.create(t, "r").Info.Header.Wallet
 	for range 3 {
-		if _, err := b.Sign(context.Background(), message(b, id, 0, "775533", [32]byte{1})); err == nil {
+		if _, err := b.sign(message(b, id, 0, "775533", [32]byte{1})); err == nil {
 			t.Fatal("a wrong PIN signed")
 		}
 	}
-	s, err := b.Sign(context.Background(), message(b, id, 0, goodPIN, [32]byte{1}))
+	s, err := b.sign(message(b, id, 0, goodPIN, [32]byte{1}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,12 +193,12 @@ func TestFaultsCostNoAttempt(t *testing.T) {
 			gone := errors.New("the device is away")
 			b.token.fail[method] = gone
 			for range 12 {
-				if _, err := b.Sign(context.Background(), message(b, id, 0, goodPIN, [32]byte{1})); !errors.Is(err, gone) {
+				if _, err := b.sign(message(b, id, 0, goodPIN, [32]byte{1})); !errors.Is(err, gone) {
 					t.Fatalf("error %v, want the device's", err)
 				}
 			}
 			delete(b.token.fail, method)
-			s, err := b.Sign(context.Background(), message(b, id, 0, goodPIN, [32]byte{1}))
+			s, err := b.sign(message(b, id, 0, goodPIN, [32]byte{1}))
 			if err != nil || s.Attempts.Left != 10 || s.Attempts.Failures != 0 {
 				t.Errorf("after the fault: %+v, %v", s, err)
 			}
@@ -215,7 +230,7 @@ func TestNothingWrongLeaves(t *testing.T) {
 			b := newBench(t)
 			id := b.create(t, "r").Info.Header.Wallet
 			b.token.sign = c.sign
-			if s, err := b.Sign(context.Background(), message(b, id, 0, goodPIN, [32]byte{1})); !errors.Is(err, c.want) {
+			if s, err := b.sign(message(b, id, 0, goodPIN, [32]byte{1})); !errors.Is(err, c.want) {
 				t.Errorf("signature %v, error %v, want %v", s, err, c.want)
 			}
 		})
@@ -236,13 +251,13 @@ func TestRepeatedNonceIsRefused(t *testing.T) {
 		s.FillBytes(out[32:])
 		return out, nil
 	}
-	if _, err := b.Sign(context.Background(), message(b, id, 0, goodPIN, [32]byte{1})); err != nil {
+	if _, err := b.sign(message(b, id, 0, goodPIN, [32]byte{1})); err != nil {
 		t.Fatalf("first signature: %v", err)
 	}
-	if _, err := b.Sign(context.Background(), message(b, id, 0, goodPIN, [32]byte{1})); err != nil {
+	if _, err := b.sign(message(b, id, 0, goodPIN, [32]byte{1})); err != nil {
 		t.Errorf("the same digest with the same nonce is the same signature: %v", err)
 	}
-	if _, err := b.Sign(context.Background(), message(b, id, 0, goodPIN, [32]byte{2})); !errors.Is(err, wallet.ErrNonceReused) {
+	if _, err := b.sign(message(b, id, 0, goodPIN, [32]byte{2})); !errors.Is(err, wallet.ErrNonceReused) {
 		t.Errorf("another digest with the same nonce: %v, want ErrNonceReused", err)
 	}
 }
@@ -251,7 +266,7 @@ func TestNoSignatureWithoutAudit(t *testing.T) {
 	b := newBench(t)
 	id := b.create(t, "r").Info.Header.Wallet
 	b.audit.err = errors.New("disk full")
-	if s, err := b.Sign(context.Background(), message(b, id, 0, goodPIN, [32]byte{1})); s != nil || !errors.Is(err, b.audit.err) {
+	if s, err := b.sign(message(b, id, 0, goodPIN, [32]byte{1})); s != nil || !errors.Is(err, b.audit.err) {
 		t.Errorf("signature %v, error %v", s, err)
 	}
 }
@@ -262,11 +277,11 @@ func TestRefusedBeforeCharge(t *testing.T) {
 	other := *b
 	other.peer.UID = 1001
 	raw := message(b, id, 0, goodPIN, [32]byte{1})
-	raw.Facts.Operation = policy.RawDigest
+	raw.Items[0].Facts.Operation = policy.RawDigest
 	sender := message(b, id, 0, goodPIN, [32]byte{1})
-	sender.Sender = &[20]byte{1}
+	sender.Items[0].Sender = &[20]byte{1}
 	none := message(b, id, 0, goodPIN, [32]byte{1})
-	none.Facts = policy.Facts{}
+	none.Items[0].Facts = policy.Facts{}
 	var denied *wallet.DeniedError
 	for name, c := range map[string]struct {
 		request *wallet.SignRequest
@@ -280,7 +295,7 @@ func TestRefusedBeforeCharge(t *testing.T) {
 		"another sender":  {sender, is(wallet.ErrSender)},
 		"short PIN":       {message(b, id, 0, "12345", [32]byte{1}), is(seal.ErrPINSyntax)},
 	} {
-		if _, err := b.Sign(context.Background(), c.request); !c.check(err) {
+		if _, err := b.sign(c.request); !c.check(err) {
 			t.Errorf("%s: error %v", name, err)
 		}
 	}
@@ -299,7 +314,7 @@ func TestZeroDigest(t *testing.T) {
 	id := b.create(t, "r").Info.Header.Wallet
 	order := [32]byte(crypto.S256().Params().N.FillBytes(make([]byte, 32)))
 	for _, z := range [][32]byte{{}, order} {
-		if _, err := b.Sign(context.Background(), message(b, id, 0, goodPIN, z)); !errors.Is(err, wallet.ErrDigest) {
+		if _, err := b.sign(message(b, id, 0, goodPIN, z)); !errors.Is(err, wallet.ErrDigest) {
 			t.Errorf("digest %x: %v, want ErrDigest", z, err)
 		}
 	}

@@ -1,0 +1,62 @@
+package wallet
+
+import (
+	"context"
+
+	"github.com/sigild/sigild/daemon/seal"
+)
+
+// keyring holds the accounts of one wallet that are ready to sign.
+type keyring map[uint32]*account
+
+// wipe overwrites the tweaks. The roots belong to whoever holds the objects.
+func (k keyring) wipe() {
+	for _, a := range k {
+		a.tweak.wipe()
+	}
+}
+
+// unwrapKeys brings accounts of an opened record into the token. The derivation
+// key stays only while the tweaks are derived.
+func (s *Service) unwrapKeys(ctx context.Context, held *objects, h *seal.Header, w *seal.Wrapped, accounts []uint32) (_ keyring, err error) {
+	derivation, err := s.Token.Unwrap(ctx, h.Keys, h.Mechanism, Derivation, w.Derivation)
+	if err != nil {
+		return nil, err
+	}
+	passing := &objects{token: s.Token, held: []Object{derivation}}
+	defer passing.destroy(ctx, &err)
+	k := keyring{}
+	for _, index := range accounts {
+		a, err := s.unwrapAccount(ctx, held, h, w, derivation, index)
+		if err != nil {
+			k.wipe()
+			return nil, err
+		}
+		k[index] = a
+	}
+	return k, nil
+}
+
+// unwrapAccount brings one account into the token.
+func (s *Service) unwrapAccount(ctx context.Context, held *objects, h *seal.Header, w *seal.Wrapped, derivation Object, index uint32) (*account, error) {
+	if int64(index) >= int64(len(h.Accounts)) {
+		return nil, ErrNotFound
+	}
+	public, err := decompress(h.Accounts[index].Public)
+	if err != nil {
+		return nil, err
+	}
+	point, err := decompress(h.Accounts[index].Root)
+	if err != nil {
+		return nil, err
+	}
+	root, err := held.add(s.Token.Unwrap(ctx, h.Keys, h.Mechanism, Root, w.Roots[index]))
+	if err != nil {
+		return nil, err
+	}
+	t, err := s.newTweak(ctx, derivation, index)
+	if err != nil {
+		return nil, err
+	}
+	return &account{root: root, tweak: t, public: public, point: point}, nil
+}

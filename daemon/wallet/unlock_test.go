@@ -1,0 +1,303 @@
+package wallet_test
+
+import (
+	"context"
+	"errors"
+	"math/big"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sigild/sigild/daemon/policy"
+	"github.com/sigild/sigild/daemon/seal"
+	"github.com/sigild/sigild/daemon/wallet"
+)
+
+const recipient = "0x9858effd232b4033e47d90003d41ec34ecaeda94"
+
+func anything() wallet.Terms {
+	p := policy.Default()
+	p.Operations = []policy.Operation{policy.Transaction, policy.Message, policy.TypedData}
+	return wallet.Terms{Signatures: 3, Duration: time.Hour, Accounts: []uint32{0}, Rules: p, AnyClient: true}
+}
+
+func (b *bench) unlock(id seal.ID, pin string, terms wallet.Terms) (*wallet.Unlocked, error) {
+	return b.Unlock(context.Background(), &wallet.UnlockRequest{Peer: b.peer, Wallet: id, PIN: []byte(pin), Terms: terms})
+}
+
+func unlocked(b *bench, id seal.ID, facts policy.Facts, digest byte) *wallet.SignRequest {
+	return &wallet.SignRequest{Peer: b.peer, Wallet: id,
+		Items: []wallet.Item{{Digest: [32]byte{1, digest}, Facts: facts}}}
+}
+
+func transfer(wei int64) policy.Facts {
+	return policy.Facts{Operation: policy.Transaction, Chain: "eip155:1", Recipient: recipient,
+		Value: big.NewInt(wei), MaxCost: big.NewInt(wei + 21000)}
+}
+
+var text = policy.Facts{Operation: policy.Message}
+
+func TestUnlockSignsWithoutPINUntilUsedUp(t *testing.T) {
+	b := newBench(t)
+	id := b.create(t, "r").Info.Header.Wallet
+	if _, err := b.sign(unlocked(b, id, text, 0)); !errors.Is(err, wallet.ErrUnlockRequired) {
+		t.Fatalf("before the unlock: %v", err)
+	}
+	if _, err := b.unlock(id, goodPIN, anything()); err != nil {
+		t.Fatal(err)
+	}
+	for n := range byte(3) {
+		s, err := b.sign(unlocked(b, id, text, n))
+		if err != nil {
+			t.Fatalf("signature %d: %v", n, err)
+		}
+		checkSignature(t, s, [32]byte{1, n})
+	}
+	if _, err := b.sign(unlocked(b, id, text, 3)); !errors.Is(err, wallet.ErrUnlockRequired) {
+		t.Errorf("a fourth of three: %v", err)
+	}
+	if err := b.objectsLeft(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTerms(t *testing.T) {
+	terms := anything()
+	terms.Rules.AnyChain, terms.Rules.Chains = false, []string{"eip155:1"}
+	terms.Rules.AnyRecipient, terms.Rules.Recipients = false, []string{recipient}
+	terms.Signatures, terms.TotalValue = 100, big.NewInt(1000)
+	other, chain, unknown := transfer(1), transfer(1), transfer(1)
+	other.Recipient = "0x0000000000000000000000000000000000000001"
+	chain.Chain = "eip155:137"
+	unknown.Value = nil
+	b := newBench(t)
+	id := b.create(t, "r").Info.Header.Wallet
+	if _, err := b.unlock(id, goodPIN, terms); err != nil {
+		t.Fatal(err)
+	}
+	for n, c := range []struct {
+		name  string
+		facts policy.Facts
+		ok    bool
+	}{
+		{"within", transfer(600), true},
+		{"beyond the total", transfer(401), false},
+		{"up to the total", transfer(400), true},
+		{"nothing left", transfer(1), false},
+		{"no value", transfer(0), true},
+		{"another recipient", other, false},
+		{"another chain", chain, false},
+		{"unknown value", unknown, false},
+		{"a message", text, true},
+		{"an authorization", policy.Facts{Operation: policy.Authorization, Chain: "eip155:1", Recipient: recipient}, false},
+	} {
+		_, err := b.sign(unlocked(b, id, c.facts, byte(n)))
+		if (err == nil) != c.ok {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+	batch := unlocked(b, id, text, 1)
+	batch.Items = append(batch.Items, wallet.Item{Account: 0, Digest: [32]byte{9}, Facts: transfer(1)})
+	if _, err := b.sign(batch); err == nil {
+		t.Error("a batch with one item beyond the terms was signed")
+	}
+}
+
+func TestUnlockEnds(t *testing.T) {
+	ctx := context.Background()
+	for name, end := range map[string]func(*bench, seal.ID, context.CancelFunc) error{
+		"by lock": func(b *bench, id seal.ID, _ context.CancelFunc) error {
+			was, err := b.Lock(ctx, b.peer, id)
+			if !was {
+				return errors.New("there was nothing to lock")
+			}
+			return err
+		},
+		"by lock all": func(b *bench, _ seal.ID, _ context.CancelFunc) error {
+			n, err := b.LockAll(ctx, b.peer, false)
+			if n != 1 {
+				return errors.New("there was nothing to lock")
+			}
+			return err
+		},
+		"with its connection": func(b *bench, _ seal.ID, hangUp context.CancelFunc) error {
+			hangUp()
+			return b.awaitLocked(t)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			connection, hangUp := context.WithCancel(ctx)
+			defer hangUp()
+			b.peer.Connection = connection
+			id := b.create(t, "r").Info.Header.Wallet
+			terms := anything()
+			terms.AnyClient = false
+			if _, err := b.unlock(id, goodPIN, terms); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.sign(unlocked(b, id, text, 0)); err != nil {
+				t.Fatal(err)
+			}
+			stranger := unlocked(b, id, text, 1)
+			stranger.Peer.Connection = context.Background()
+			if _, err := b.sign(stranger); !errors.Is(err, wallet.ErrUnlockRequired) {
+				t.Errorf("another connection: %v", err)
+			}
+			if err := end(b, id, hangUp); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.sign(unlocked(b, id, text, 2)); !errors.Is(err, wallet.ErrUnlockRequired) {
+				t.Errorf("after its end: %v", err)
+			}
+			if err := b.objectsLeft(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// awaitLocked waits until no wallet is unlocked and the token is empty.
+func (b *bench) awaitLocked(t *testing.T) error {
+	t.Helper()
+	deadline, tick := time.After(10*time.Second), time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for b.Unlocks() != 0 || b.objectsLeft() != nil {
+		select {
+		case <-tick.C:
+		case <-deadline:
+			return errors.New("the unlock did not end")
+		}
+	}
+	return nil
+}
+
+func TestUnlockEndsByTime(t *testing.T) {
+	b := newBench(t)
+	id := b.create(t, "r").Info.Header.Wallet
+	terms := anything()
+	terms.Duration = 20 * time.Millisecond
+	if _, err := b.unlock(id, goodPIN, terms); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.awaitLocked(t); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.sign(unlocked(b, id, text, 0)); !errors.Is(err, wallet.ErrUnlockRequired) {
+		t.Errorf("after its time: %v", err)
+	}
+}
+
+func TestUnlocksAreBounded(t *testing.T) {
+	b := newBench(t)
+	for n := range 5 {
+		id := b.create(t, string(rune('a'+n))).Info.Header.Wallet
+		_, err := b.unlock(id, goodPIN, anything())
+		if n < 4 && err != nil {
+			t.Fatal(err)
+		}
+		if n == 4 && !errors.Is(err, wallet.ErrTooManyUnlocks) {
+			t.Errorf("a fifth of four: %v", err)
+		}
+	}
+	if n := b.Unlocks(); n != 4 {
+		t.Errorf("%d unlocks: one was evicted", n)
+	}
+}
+
+func TestRelockAfterTheTokenLostTheKeys(t *testing.T) {
+	b := newBench(t)
+	id := b.create(t, "r").Info.Header.Wallet
+	if _, err := b.unlock(id, goodPIN, anything()); err != nil {
+		t.Fatal(err)
+	}
+	b.token.fail["SignECDSA"] = wallet.ErrObjectLost
+	if _, err := b.sign(unlocked(b, id, text, 0)); !errors.Is(err, wallet.ErrRelock) {
+		t.Errorf("error %v, want ErrRelock", err)
+	}
+	delete(b.token.fail, "SignECDSA")
+	if _, err := b.sign(unlocked(b, id, text, 0)); !errors.Is(err, wallet.ErrUnlockRequired) {
+		t.Errorf("error %v, want ErrUnlockRequired", err)
+	}
+}
+
+func TestAFailedSignatureIsGivenBack(t *testing.T) {
+	b := newBench(t)
+	id := b.create(t, "r").Info.Header.Wallet
+	terms := anything()
+	terms.Signatures, terms.TotalValue = 1, big.NewInt(5)
+	if _, err := b.unlock(id, goodPIN, terms); err != nil {
+		t.Fatal(err)
+	}
+	b.token.fail["SignECDSA"] = errors.New("away")
+	for range 3 {
+		if _, err := b.sign(unlocked(b, id, transfer(5), 0)); err == nil {
+			t.Fatal("signed without a token")
+		}
+	}
+	delete(b.token.fail, "SignECDSA")
+	if _, err := b.sign(unlocked(b, id, transfer(5), 0)); err != nil {
+		t.Errorf("after the fault: %v", err)
+	}
+}
+
+func TestUnlockIsSharedExactly(t *testing.T) {
+	b := newBench(t)
+	id := b.create(t, "r").Info.Header.Wallet
+	terms := anything()
+	terms.Signatures = 20
+	if _, err := b.unlock(id, goodPIN, terms); err != nil {
+		t.Fatal(err)
+	}
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	made := 0
+	for n := range byte(40) {
+		wg.Go(func() {
+			if _, err := b.sign(unlocked(b, id, text, n)); err == nil {
+				mu.Lock()
+				made++
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if made != 20 {
+		t.Errorf("%d signatures of 20", made)
+	}
+	if err := b.objectsLeft(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBadTerms(t *testing.T) {
+	b := newBench(t)
+	id := b.create(t, "r").Info.Header.Wallet
+	for name, change := range map[string]func(*wallet.Terms){
+		"no signatures": func(x *wallet.Terms) { x.Signatures = 0 },
+		"no time":       func(x *wallet.Terms) { x.Duration = 0 },
+		"a week":        func(x *wallet.Terms) { x.Duration = 7 * 24 * time.Hour },
+		"no account":    func(x *wallet.Terms) { x.Accounts = nil },
+		"debt":          func(x *wallet.Terms) { x.TotalValue = big.NewInt(-1) },
+		"empty":         func(x *wallet.Terms) { *x = wallet.Terms{} },
+		"no connection": func(x *wallet.Terms) { x.AnyClient = false },
+	} {
+		terms := anything()
+		change(&terms)
+		var field *wallet.FieldError
+		if _, err := b.unlock(id, goodPIN, terms); !errors.As(err, &field) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := b.unlock(id, "775533", anything()); err == nil {
+		t.Error("a wrong PIN unlocked")
+	}
+	strange := anything()
+	strange.Accounts = []uint32{5}
+	if _, err := b.unlock(id, goodPIN, strange); !errors.Is(err, wallet.ErrNotFound) {
+		t.Errorf("another account: %v", err)
+	}
+	if b.Unlocks() != 0 {
+		t.Error("something is unlocked")
+	}
+}

@@ -1,0 +1,179 @@
+package ipc
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+)
+
+// admit serves conn in a goroutine of its own, or turns it away.
+func (s *Server) admit(ctx context.Context, conn net.Conn, wg *sync.WaitGroup) {
+	unixConn, peer, refused := s.identify(conn)
+	if refused == nil {
+		refused = s.takeConnection(peer.UID)
+	}
+	if refused != nil {
+		s.turnAway(conn, peer, refused)
+		return
+	}
+	c := s.newConnection(ctx, unixConn, peer)
+	if c == nil {
+		s.giveConnection(peer.UID)
+		_ = conn.Close()
+		return
+	}
+	wg.Go(func() {
+		defer s.remove(c)
+		c.serve()
+	})
+}
+
+// identify asks who the peer is and whether it may connect.
+func (s *Server) identify(conn net.Conn) (unixConn, Peer, *Error) {
+	denied := &Error{
+		Code: CodeUnauthorized, Reason: ReasonPeerNotAllowed,
+		Message: "this user may not connect: ask the operator to allow its uid or gid",
+	}
+	u, ok := conn.(unixConn)
+	if !ok {
+		return nil, Peer{}, denied
+	}
+	peer, err := peerOf(u)
+	if err != nil || s.opts.Allow == nil || !s.opts.Allow(peer) {
+		return nil, peer, denied
+	}
+	return u, peer, nil
+}
+
+// newConnection returns nil if the server is shutting down.
+func (s *Server) newConnection(ctx context.Context, conn unixConn, peer Peer) *connection {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(withPeer(ctx, peer))
+	c := &connection{
+		server: s, conn: conn, raw: raw, peer: peer, cancel: cancel,
+		ctx: context.WithValue(ctx, connectionKey{}, ctx),
+		scanner: scanner{
+			maxBytes: s.limits.MessageBytes, maxDepth: s.limits.Depth, maxBatch: s.limits.Batch,
+		},
+		buffer:  make([]byte, readBytes),
+		since:   time.Now(),
+		tickets: make(map[uint64]ticket),
+	}
+	context.AfterFunc(ctx, func() { _ = conn.Close() })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.isDraining() {
+		cancel()
+		return nil
+	}
+	s.conns[c] = struct{}{}
+	return c
+}
+
+func (s *Server) remove(c *connection) {
+	s.giveConnection(c.peer.UID)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	s.closeDrainedLocked()
+}
+
+// turnAway tells the peer why, once, and closes the connection.
+func (s *Server) turnAway(conn net.Conn, peer Peer, e *Error) {
+	defer conn.Close()
+	s.logRefusal(peer, e)
+	if conn.SetWriteDeadline(time.Now().Add(refusalTimeout)) == nil {
+		_, _ = conn.Write(append(errorResponse(e), '\n'))
+	}
+}
+
+// takeConnection counts a connection of uid, or returns why it may not be.
+func (s *Server) takeConnection(uid uint32) *Error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	total := 0
+	for _, u := range s.usage {
+		total += u.connections
+	}
+	u := s.usageLocked(uid)
+	defer s.forgetLocked(uid, u)
+	switch {
+	case total >= s.limits.Connections:
+		return Overloaded("too many connections", retryAfter)
+	case u.connections >= s.limits.ConnectionsPerUID:
+		return Overloaded("too many connections of this user", retryAfter)
+	}
+	u.connections++
+	return nil
+}
+
+func (s *Server) giveConnection(uid uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.usageLocked(uid)
+	u.connections--
+	s.forgetLocked(uid, u)
+}
+
+// takeInFlight counts n requests of uid, or reports false if that is over the
+// limit.
+func (s *Server) takeInFlight(uid uint32, n int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.usageLocked(uid)
+	if u.inFlight+n > s.limits.InFlightPerUID {
+		return false
+	}
+	u.inFlight += n
+	return true
+}
+
+func (s *Server) giveInFlight(uid uint32, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.usageLocked(uid)
+	u.inFlight -= n
+	s.forgetLocked(uid, u)
+}
+
+func (s *Server) usageLocked(uid uint32) *usage {
+	u := s.usage[uid]
+	if u == nil {
+		u = &usage{}
+		s.usage[uid] = u
+	}
+	return u
+}
+
+func (s *Server) forgetLocked(uid uint32, u *usage) {
+	if *u == (usage{}) {
+		delete(s.usage, uid)
+	}
+}
+
+// refusals keeps a peer that is turned away from filling the log.
+type refusals struct {
+	last   time.Time
+	silent int
+}
+
+// logRefusal writes at most one line per second.
+func (s *Server) logRefusal(peer Peer, e *Error) {
+	s.mu.Lock()
+	now := time.Now()
+	if now.Sub(s.refusals.last) < time.Second {
+		s.refusals.silent++
+		s.mu.Unlock()
+		return
+	}
+	silent := s.refusals.silent
+	s.refusals = refusals{last: now}
+	s.mu.Unlock()
+	s.log.Warn("peer turned away", slog.Any("peer", peer), slog.String("reason", e.Reason),
+		slog.Int("unreported", silent))
+}

@@ -1,0 +1,261 @@
+package ipc_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sigild/sigild/ipc"
+	"github.com/sigild/sigild/ipc/ipctest"
+)
+
+func TestLimitsValidate(t *testing.T) {
+	if err := ipc.DefaultLimits().Validate(); err != nil {
+		t.Fatal(err)
+	}
+	for name, spoil := range map[string]func(*ipc.Limits){
+		"MessageBytes":      func(l *ipc.Limits) { l.MessageBytes = 0 },
+		"Depth":             func(l *ipc.Limits) { l.Depth = -1 },
+		"Batch":             func(l *ipc.Limits) { l.Batch = 0 },
+		"InFlight":          func(l *ipc.Limits) { l.InFlight = 0 },
+		"InFlightPerUID":    func(l *ipc.Limits) { l.InFlightPerUID = l.Batch - 1 },
+		"Connections":       func(l *ipc.Limits) { l.Connections = 0 },
+		"ConnectionsPerUID": func(l *ipc.Limits) { l.ConnectionsPerUID = l.Connections + 1 },
+		"IdleTimeout":       func(l *ipc.Limits) { l.IdleTimeout = 0 },
+		"WriteTimeout":      func(l *ipc.Limits) { l.WriteTimeout = -time.Second },
+		"RequestTimeout":    func(l *ipc.Limits) { l.RequestTimeout = 0 },
+	} {
+		limits := ipc.DefaultLimits()
+		spoil(&limits)
+		err := limits.Validate()
+		if !errors.Is(err, ipc.ErrLimits) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: got %v", name, err)
+		}
+	}
+}
+
+func TestServeRefusesInvalidLimits(t *testing.T) {
+	ln, err := ipc.Listen(ipctest.Directory(t)+"/s", 0o600, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := ipc.NewServer(ipc.Options{Limits: ipc.Limits{Depth: 3}, Allow: everybody})
+	if err := server.Serve(t.Context(), ln); !errors.Is(err, ipc.ErrLimits) {
+		t.Fatalf("got %v", err)
+	}
+}
+
+// withLimits are the defaults, changed.
+func withLimits(change func(*ipc.Limits)) ipc.Limits {
+	l := ipc.DefaultLimits()
+	change(&l)
+	return l
+}
+
+func TestTooLargeIsAnsweredAtOnceAndSkipped(t *testing.T) {
+	limits := withLimits(func(l *ipc.Limits) { l.MessageBytes = 1024 })
+	_, path := ipctest.Serve(t, ipc.Options{Allow: everybody, Methods: methods(), Limits: limits})
+	c := talk(t, path)
+	c.send(`{"jsonrpc":"2.0","id":1,"method":"test_echo","params":["` + strings.Repeat("x", 2000))
+	c.wantReason(nil, ipc.ReasonTooLarge) // while the request still goes on
+	c.send(strings.Repeat("x", 10*1024) + `"]}{"jsonrpc":"2.0","id":2,"method":"test_echo","params":[]}`)
+	c.wantResult(2, `[]`)
+}
+
+func TestEndlessRequestEndsTheConnection(t *testing.T) {
+	limits := withLimits(func(l *ipc.Limits) { l.MessageBytes = 1024 })
+	_, path := ipctest.Serve(t, ipc.Options{Allow: everybody, Methods: methods(), Limits: limits})
+	c := talk(t, path)
+	c.send(`["` + strings.Repeat("x", 17*1024))
+	c.wantReason(nil, ipc.ReasonTooLarge)
+	c.wantEnd()
+}
+
+func TestInFlightBoundsHandlersAndReading(t *testing.T) {
+	const limit, requests = 3, 60
+	var running, most atomic.Int32
+	limits := withLimits(func(l *ipc.Limits) { l.InFlight = limit })
+	handlers := map[string]ipc.Handler{
+		"test_count": func(context.Context, json.RawMessage) (any, error) {
+			for n := running.Add(1); ; {
+				if old := most.Load(); n <= old || most.CompareAndSwap(old, n) {
+					break
+				}
+			}
+			defer running.Add(-1)
+			return json.Marshal(make([]int, 2000)) // some work
+		},
+	}
+	_, path := ipctest.Serve(t, ipc.Options{Allow: everybody, Methods: handlers, Limits: limits})
+	c := talk(t, path)
+	var all strings.Builder
+	for i := range requests / 2 {
+		fmt.Fprintf(&all, `{"jsonrpc":"2.0","id":%d,"method":"test_count"}`, i)
+	}
+	all.WriteString("[")
+	for i := range requests / 2 {
+		fmt.Fprintf(&all, `{"jsonrpc":"2.0","id":%d,"method":"test_count"},`, i)
+	}
+	c.send(strings.TrimSuffix(all.String(), ",") + "]")
+	for range requests/2 + 1 {
+		var answer json.RawMessage
+		if err := c.dec.Decode(&answer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := most.Load(); got > limit {
+		t.Fatalf("%d handlers at once, want at most %d", got, limit)
+	}
+}
+
+func TestInFlightPerUIDIsOverloadedAndNotCharged(t *testing.T) {
+	limits := withLimits(func(l *ipc.Limits) { l.InFlight, l.Batch, l.InFlightPerUID = 2, 2, 2 })
+	g, _, path := serveGate(t, ipc.Options{Limits: limits})
+	first, second := talk(t, path), talk(t, path)
+	first.send(gateCall + gateCall)
+	await(t, g.entered)
+	await(t, g.entered)
+
+	second.send(`{"jsonrpc":"2.0","id":9,"method":"test_nothing"}`)
+	e := second.wantReason(9.0, ipc.ReasonOverloaded)
+	if e.RetryAfter == nil || *e.RetryAfter <= 0 || e.Charged == nil || *e.Charged {
+		t.Fatalf("got %+v, want retryAfter and charged: false", e)
+	}
+	second.send(`[{"jsonrpc":"2.0","id":9,"method":"test_nothing"},{"jsonrpc":"2.0","id":10,"method":"test_nothing"}]`)
+	var batch []answer
+	if err := second.dec.Decode(&batch); err != nil || len(batch) != 2 || batch[1].ID != 10.0 ||
+		ipc.ReasonOf(batch[1].Error) != ipc.ReasonOverloaded {
+		t.Fatalf("got %+v, %v", batch, err)
+	}
+
+	close(g.open)
+	first.wantResult(1, `"done"`)
+	first.wantResult(1, `"done"`)
+	first.send(`{"jsonrpc":"2.0","id":2,"method":"test_nothing"}`)
+	first.wantResult(2, `null`)
+}
+
+func TestConnectionLimits(t *testing.T) {
+	for name, change := range map[string]func(*ipc.Limits){
+		"all":     func(l *ipc.Limits) { l.Connections, l.ConnectionsPerUID = 2, 2 },
+		"per uid": func(l *ipc.Limits) { l.ConnectionsPerUID = 2 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ended := make(chan struct{}, 10)
+			g, _, path := serveGate(t, ipc.Options{
+				Limits:    withLimits(change),
+				OnRequest: func(context.Context, ipc.RequestInfo) { ended <- struct{}{} },
+			})
+			first, second := talk(t, path), talk(t, path)
+			first.send(gateCall)
+			await(t, g.entered)
+			second.send(`{"jsonrpc":"2.0","id":2,"method":"test_nothing"}`)
+			second.wantResult(2, `null`)
+
+			third := talk(t, path)
+			third.wantReason(nil, ipc.ReasonOverloaded)
+			third.wantEnd()
+
+			close(g.open)
+			first.wantResult(1, `"done"`)
+		})
+	}
+}
+
+func TestConnectionIsGivenBack(t *testing.T) {
+	limits := withLimits(func(l *ipc.Limits) { l.ConnectionsPerUID = 1 })
+	_, path := ipctest.Serve(t, ipc.Options{Allow: everybody, Methods: methods(), Limits: limits})
+	for range 20 {
+		waitUntilAdmitted(t, path)
+	}
+}
+
+// waitUntilAdmitted connects until the server has counted the connection before
+// out, which is a moment after its peer saw it end.
+func waitUntilAdmitted(t *testing.T, path string) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for time.Now().Before(deadline) {
+		c := talk(t, path)
+		c.send(`{"jsonrpc":"2.0","id":1,"method":"test_nothing"}`)
+		if a := c.receive(); a.Error == nil {
+			_ = c.CloseWrite()
+			c.wantEnd()
+			return
+		}
+	}
+	t.Fatal("the connection was never given back")
+}
+
+func TestIdleConnectionEnds(t *testing.T) {
+	limits := withLimits(func(l *ipc.Limits) { l.IdleTimeout = 300 * time.Millisecond })
+	_, path := ipctest.Serve(t, ipc.Options{Allow: everybody, Methods: methods(), Limits: limits})
+	talk(t, path).wantEnd()
+	c := talk(t, path)
+	c.send(`{"jsonrpc":"2.0","id":1,"method":"test_nothing"}`)
+	c.wantResult(1, `null`)
+	c.wantEnd()
+}
+
+func TestWhitespaceIsIdle(t *testing.T) {
+	limits := withLimits(func(l *ipc.Limits) { l.IdleTimeout = 50 * time.Millisecond })
+	_, path := ipctest.Serve(t, ipc.Options{Allow: everybody, Methods: methods(), Limits: limits})
+	c := talk(t, path)
+	deadline := time.Now().Add(10 * time.Second)
+	for time.Now().Before(deadline) {
+		if _, err := c.Write([]byte(" ")); err != nil {
+			return // the server hung up
+		}
+	}
+	t.Fatal("whitespace kept the connection open")
+}
+
+func TestConnectionThatWaitsForAnAnswerIsNotIdle(t *testing.T) {
+	limits := withLimits(func(l *ipc.Limits) { l.IdleTimeout = 300 * time.Millisecond })
+	g, _, path := serveGate(t, ipc.Options{Limits: limits})
+	c := talk(t, path)
+	c.send(gateCall)
+	await(t, g.entered)
+	talk(t, path).wantEnd() // two connections that came later have been idle
+	talk(t, path).wantEnd() // for long enough, one after the other
+	close(g.open)
+	c.wantResult(1, `"done"`)
+}
+
+func TestSlowWriterLosesTheConnection(t *testing.T) {
+	limits := withLimits(func(l *ipc.Limits) { l.RequestTimeout = 50 * time.Millisecond })
+	_, path := ipctest.Serve(t, ipc.Options{Allow: everybody, Methods: methods(), Limits: limits})
+	c := talk(t, path)
+	c.send(`{"jsonrpc":`)
+	c.wantReason(nil, ipc.ReasonTimeout)
+	c.wantEnd()
+}
+
+func TestSlowReaderLosesTheConnection(t *testing.T) {
+	limits := withLimits(func(l *ipc.Limits) { l.WriteTimeout = 50 * time.Millisecond })
+	g := newGate()
+	handlers := map[string]ipc.Handler{
+		"test_gate": g.handle,
+		"test_large": func(context.Context, json.RawMessage) (any, error) {
+			return strings.Repeat("x", 8<<20), nil
+		},
+	}
+	_, path := ipctest.Serve(t, ipc.Options{Allow: everybody, Methods: handlers, Limits: limits})
+	c := talk(t, path)
+	c.send(gateCall + `{"jsonrpc":"2.0","id":2,"method":"test_large"}`)
+	ctx := await(t, g.entered)
+	await(t, ctx.Done()) // nobody reads: the connection ends, and with it the call
+}
+
+func TestRequestTimeoutEndsTheHandlersContext(t *testing.T) {
+	limits := withLimits(func(l *ipc.Limits) { l.RequestTimeout = 30 * time.Millisecond })
+	_, _, path := serveGate(t, ipc.Options{Limits: limits})
+	c := talk(t, path)
+	c.send(gateCall)
+	c.wantReason(1.0, ipc.ReasonInternal)
+}

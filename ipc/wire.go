@@ -1,0 +1,241 @@
+package ipc
+
+import "encoding/json"
+
+// APIVersion is the version of the methods below. Changes within it are
+// additive: a client ignores members that it does not know.
+const APIVersion = "1"
+
+// Names of the methods.
+const (
+	MethodStatus          = "sigild_status"
+	MethodCreateWallet    = "sigild_createWallet"
+	MethodGetWallet       = "sigild_getWallet"
+	MethodListWallets     = "sigild_listWallets"
+	MethodDeriveAccount   = "sigild_deriveAccount"
+	MethodSignTransaction = "sigild_signTransaction"
+	MethodSignMessage     = "sigild_signMessage"
+)
+
+// In the parameter types a member without omitempty is required by Decode.
+
+// StatusParams are the parameters of sigild_status: none.
+type StatusParams struct{}
+
+// StatusResult describes the daemon and the devices that it uses.
+type StatusResult struct {
+	APIVersion string `json:"apiVersion"`
+	Version    string `json:"version"`
+	// State is "ready", or says what the daemon waits for.
+	State string `json:"state"`
+	// Dev is true when the daemon was built or set up for development only.
+	Dev bool `json:"dev"`
+	// Installation is the installation id.
+	Installation Hex `json:"installation"`
+	// IdentityKey is the P-256 key that signs receipts: the uncompressed
+	// point, 65 bytes starting with 0x04 (SEC 1, section 2.3.3).
+	IdentityKey Hex           `json:"identityKey"`
+	Token       TokenStatus   `json:"token"`
+	TPM         TPMStatus     `json:"tpm"`
+	Entropy     EntropyStatus `json:"entropy"`
+	// Wallets is the number of wallets.
+	Wallets  int            `json:"wallets"`
+	PINCheck PINCheckStatus `json:"pinCheck"`
+	// Notes are sentences for the operator.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// TokenStatus describes the PKCS#11 token.
+type TokenStatus struct {
+	Model        string `json:"model"`
+	Manufacturer string `json:"manufacturer"`
+	Serial       string `json:"serial,omitempty"`
+	Firmware     string `json:"firmware"`
+	// Enforcement is "token" when the token itself refuses to give keys out,
+	// "daemon" when only the daemon's own checks stand in the way.
+	Enforcement string `json:"enforcement"`
+	// Custody is "token" or "software-token".
+	Custody string `json:"custody"`
+	// WrapMechanism is the CK_MECHANISM_TYPE that wraps keys at rest.
+	WrapMechanism string `json:"wrapMechanism"`
+	// Generation is that of the token keys which new wallets use.
+	Generation int `json:"generation"`
+}
+
+// TPMStatus describes the TPM.
+type TPMStatus struct {
+	Manufacturer string `json:"manufacturer"`
+	Firmware     string `json:"firmware"`
+	// PCRProfile is the name of the profile, PCRs are its registers.
+	PCRProfile string `json:"pcrProfile"`
+	PCRs       []int  `json:"pcrs"`
+}
+
+// EntropyStatus names the sources of randomness.
+type EntropyStatus struct {
+	Sources []string `json:"sources"`
+	// Dropped are sources that the configuration leaves out.
+	Dropped []string `json:"dropped,omitempty"`
+}
+
+// PINCheckStatus describes what a PIN check costs.
+type PINCheckStatus struct {
+	// Argon2 are the parameters of new wallets, such as "m=19456,t=2,p=1".
+	Argon2 string `json:"argon2"`
+	// Anchor is the kind of the TPM counter, "orderly" or "durable".
+	Anchor string `json:"anchor,omitempty"`
+	// Failures is the number of consecutive wrong PINs that lock a wallet.
+	Failures int `json:"failures,omitempty"`
+	// PlainPIN is true when this peer may send PINs in the clear.
+	PlainPIN bool `json:"plainPin"`
+}
+
+// CreateWalletParams are the parameters of sigild_createWallet.
+type CreateWalletParams struct {
+	// RequestID makes the call idempotent for this peer and owner.
+	RequestID string `json:"requestId"`
+	Owner     string `json:"owner"`
+	PIN       Secret `json:"pin,omitempty"`
+	Label     string `json:"label,omitempty"`
+}
+
+// CreateWalletResult is the wallet, new or as an earlier call made it.
+type CreateWalletResult struct {
+	Existing bool       `json:"existing"`
+	Wallet   WalletInfo `json:"wallet"`
+	Receipt  Receipt    `json:"receipt"`
+}
+
+// GetWalletParams are the parameters of sigild_getWallet: exactly one of them.
+type GetWalletParams struct {
+	WalletID Hex    `json:"walletId,omitempty"`
+	Address  string `json:"address,omitempty"`
+}
+
+// ListWalletsParams are the parameters of sigild_listWallets.
+type ListWalletsParams struct {
+	Owner string `json:"owner,omitempty"`
+	// Cursor is that of the previous result; it has no other meaning.
+	Cursor string `json:"cursor,omitempty"`
+	// Limit is the largest number of wallets to return.
+	Limit int `json:"limit,omitempty"`
+}
+
+// ListWalletsResult is one page.
+type ListWalletsResult struct {
+	Wallets []WalletInfo `json:"wallets"`
+	// Cursor is absent on the last page.
+	Cursor string `json:"cursor,omitempty"`
+}
+
+// DeriveAccountParams are the parameters of sigild_deriveAccount.
+type DeriveAccountParams struct {
+	RequestID string `json:"requestId"`
+	WalletID  Hex    `json:"walletId"`
+	PIN       Secret `json:"pin"`
+}
+
+// DeriveAccountResult is the account, new or as an earlier call made it.
+type DeriveAccountResult struct {
+	Existing bool        `json:"existing"`
+	Account  AccountInfo `json:"account"`
+	Receipt  Receipt     `json:"receipt"`
+}
+
+// SignTransactionParams are the parameters of sigild_signTransaction, with
+// exactly one of WalletID and Address.
+type SignTransactionParams struct {
+	WalletID Hex    `json:"walletId,omitempty"`
+	Address  string `json:"address,omitempty"`
+	// Account is the index of the account, 0 if absent.
+	Account *uint32 `json:"account,omitempty"`
+	// Transaction is the unsigned transaction as an Ethereum JSON-RPC object.
+	Transaction json.RawMessage `json:"transaction"`
+	PIN         Secret          `json:"pin,omitempty"`
+}
+
+// SignTransactionResult is a signed transaction.
+type SignTransactionResult struct {
+	// Raw is the transaction's network encoding, Hash its 32-byte hash.
+	Raw  Hex `json:"raw"`
+	Hash Hex `json:"hash"`
+	// Transaction is the signed transaction as an Ethereum JSON-RPC object.
+	Transaction json.RawMessage `json:"transaction"`
+	// Signature is r ‖ s ‖ y parity, 32 + 32 + 1 bytes.
+	Signature    Hex `json:"signature"`
+	AttemptsLeft int `json:"attemptsLeft"`
+}
+
+// SignMessageParams are the parameters of sigild_signMessage, with exactly one
+// of WalletID and Address.
+type SignMessageParams struct {
+	WalletID Hex    `json:"walletId,omitempty"`
+	Address  string `json:"address,omitempty"`
+	// Account is the index of the account, 0 if absent.
+	Account *uint32 `json:"account,omitempty"`
+	// Message is what the user is shown, before the EIP-191 prefix.
+	Message Hex    `json:"message"`
+	PIN     Secret `json:"pin,omitempty"`
+}
+
+// SignMessageResult is a signature by EIP-191, version 0x45.
+type SignMessageResult struct {
+	// Signature is r ‖ s ‖ v, 32 + 32 + 1 bytes, v 27 or 28.
+	Signature Hex `json:"signature"`
+	// Digest is the 32 bytes that were signed.
+	Digest       Hex `json:"digest"`
+	AttemptsLeft int `json:"attemptsLeft"`
+}
+
+// WalletInfo describes a wallet.
+type WalletInfo struct {
+	// WalletID is 16 bytes.
+	WalletID   Hex                `json:"walletId"`
+	Owner      string             `json:"owner"`
+	Label      string             `json:"label,omitempty"`
+	CreatedAt  Time               `json:"createdAt"`
+	Accounts   []AccountInfo      `json:"accounts"`
+	Custody    string             `json:"custody"`
+	Exportable bool               `json:"exportable"`
+	Provenance []ProvenanceRecord `json:"provenance"`
+	// Dropped are sources of randomness that the configuration left out.
+	Dropped []string `json:"dropped,omitempty"`
+	// State is "active", or says why the wallet does not sign.
+	State        string `json:"state"`
+	AttemptsLeft int    `json:"attemptsLeft"`
+}
+
+// AccountInfo describes one account of a wallet.
+type AccountInfo struct {
+	Index uint32 `json:"index"`
+	// Curve is "secp256k1" or "ed25519".
+	Curve string `json:"curve"`
+	// PublicKey is the uncompressed point, 65 bytes, for secp256k1.
+	PublicKey Hex `json:"publicKey"`
+	// Address is spelled as EIP-55 says, for secp256k1.
+	Address string `json:"address"`
+	// Custody says where the private key can be in the clear.
+	Custody string `json:"custody"`
+}
+
+// ProvenanceRecord says where a share of a wallet's randomness came from,
+// never the bytes.
+type ProvenanceRecord struct {
+	Source string `json:"source"`
+	// Count is the number of bytes.
+	Count        int    `json:"count"`
+	RequestID    string `json:"requestId,omitempty"`
+	Region       string `json:"region,omitempty"`
+	Manufacturer string `json:"manufacturer,omitempty"`
+	Model        string `json:"model,omitempty"`
+	Version      string `json:"version,omitempty"`
+	Time         Time   `json:"time"`
+}
+
+// Receipt is a statement that the installation's identity key signed.
+type Receipt struct {
+	// Statement is the exact text that was signed.
+	Statement string `json:"statement"`
+	Signature Hex    `json:"signature"`
+	Key       Hex    `json:"key"`
+}
