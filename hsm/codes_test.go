@@ -1,0 +1,78 @@
+package hsm_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/miekg/pkcs11"
+
+	"github.com/sigild/sigild/hsm"
+)
+
+func TestReturnCodeTable(t *testing.T) {
+	seen := map[uint]bool{}
+	for _, code := range hsm.ReturnCodes() {
+		if seen[code] {
+			t.Errorf("0x%x is in the table twice", code)
+		}
+		seen[code] = true
+		text := hsm.NewError("C_Sign", code).Error()
+		if !strings.HasPrefix(text, "hsm: C_Sign: CKR_") || !strings.Contains(text, fmt.Sprintf("(0x%x): ", code)) {
+			t.Errorf("0x%x: %q", code, text)
+		}
+	}
+	if len(seen) < 85 {
+		t.Errorf("the table has %d codes", len(seen))
+	}
+}
+
+func TestClasses(t *testing.T) {
+	for code, want := range map[uint]hsm.Class{
+		pkcs11.CKR_PIN_INCORRECT:                 hsm.GiveUp,
+		pkcs11.CKR_PIN_LOCKED:                    hsm.GiveUp,
+		pkcs11.CKR_TEMPLATE_INCONSISTENT:         hsm.GiveUp,
+		pkcs11.CKR_WRAPPED_KEY_INVALID:           hsm.GiveUp,
+		pkcs11.CKR_SESSION_HANDLE_INVALID:        hsm.NewSession,
+		pkcs11.CKR_OPERATION_ACTIVE:              hsm.NewSession,
+		pkcs11.CKR_GENERAL_ERROR:                 hsm.NewSession,
+		0x80000001:                               hsm.NewSession,
+		0x7777:                                   hsm.NewSession,
+		pkcs11.CKR_KEY_HANDLE_INVALID:            hsm.FindKeys,
+		pkcs11.CKR_UNWRAPPING_KEY_HANDLE_INVALID: hsm.FindKeys,
+		pkcs11.CKR_USER_NOT_LOGGED_IN:            hsm.LogIn,
+		pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED:      hsm.Reinitialise,
+		pkcs11.CKR_DEVICE_REMOVED:                hsm.WaitDevice,
+		pkcs11.CKR_DEVICE_ERROR:                  hsm.WaitDevice,
+	} {
+		if got := hsm.NewError("C_Sign", code).Class; got != want {
+			t.Errorf("0x%x is classed %q, want %q", code, got, want)
+		}
+	}
+	if (hsm.Error{}).Class != hsm.GiveUp {
+		t.Error("the zero class asks for another attempt")
+	}
+	for c := hsm.GiveUp; c <= hsm.WaitDevice; c++ {
+		if c.String() == hsm.Class(99).String() {
+			t.Errorf("class %d has no name", c)
+		}
+	}
+}
+
+func TestErrorMatching(t *testing.T) {
+	err := fmt.Errorf("wrapped: %w", hsm.NewError("C_Login", pkcs11.CKR_PIN_INCORRECT))
+	for target, want := range map[error]bool{
+		hsm.ErrPINIncorrect:                        true,
+		hsm.ErrPINLocked:                           false,
+		&hsm.Error{Code: pkcs11.CKR_PIN_INCORRECT}: true,
+		&hsm.Error{Code: pkcs11.CKR_PIN_INCORRECT, Func: "C_Login"}:     true,
+		&hsm.Error{Code: pkcs11.CKR_PIN_INCORRECT, Func: "C_SetPIN"}:    false,
+		&hsm.Error{Code: pkcs11.CKR_PIN_INCORRECT, Class: hsm.FindKeys}: true,
+		&hsm.Error{Code: pkcs11.CKR_PIN_LOCKED}:                         false,
+	} {
+		if errors.Is(err, target) != want {
+			t.Errorf("errors.Is(%v, %v) is not %v", err, target, want)
+		}
+	}
+}

@@ -1,0 +1,26 @@
+package hsm
+
+// ParsePoint and DecodeCanary are the decoders of what comes from the token and
+// from disk.
+var ParsePoint = parsePoint
+
+// RecodeCanary decodes a fingerprint and encodes it again.
+func RecodeCanary(b []byte) ([]byte, error) {
+	c, err := decodeCanary(b)
+	if err != nil {
+		return nil, err
+	}
+	return c.encode()
+}
+
+// ReturnCodes lists the codes that have a row in the table.
+func ReturnCodes() []uint {
+	var out []uint
+	for _, row := range returnCodes {
+		out = append(out, row.code)
+	}
+	return out
+}
+
+// NewError makes an error as the module's answers do.
+func NewError(function string, code uint) *Error { return newError(function, code) }

@@ -1,0 +1,159 @@
+package hsm
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+)
+
+// pool is a fixed number of sessions. A session is opened when it is first
+// needed, and again after it was closed; whoever took it from free owns it.
+type pool struct {
+	token  *Token
+	keeper bool // its sessions own session objects, and may write
+	free   chan *session
+}
+
+func newPool(t *Token, size int, keeper bool) *pool {
+	p := &pool{token: t, keeper: keeper, free: make(chan *session, size)}
+	for range size {
+		p.free <- &session{pool: p}
+	}
+	return p
+}
+
+// take waits for a free session.
+func (p *pool) take(ctx context.Context) (*session, error) {
+	select {
+	case <-p.token.closing:
+		return nil, ErrClosed
+	default:
+	}
+	select {
+	case s := <-p.free:
+		return s, nil
+	case <-p.token.closing:
+		return nil, ErrClosed
+	case <-ctx.Done():
+		return nil, fmt.Errorf("no free session: %w", ctx.Err())
+	}
+}
+
+// put gives a session back. A session that was condemned while it was in use is
+// closed at once and not at its next use, since closing it is what destroys the
+// objects that it owns.
+func (p *pool) put(s *session) {
+	l := s.life
+	p.free <- s
+	if l != nil && l.gone.Load() {
+		p.sweep()
+	}
+}
+
+// sweep closes the free sessions that were condemned. Each session is taken
+// from free first, so nobody else uses it meanwhile.
+func (p *pool) sweep() {
+	for range cap(p.free) {
+		select {
+		case s := <-p.free:
+			if s.life != nil && s.life.gone.Load() {
+				s.close()
+			}
+			p.free <- s
+		default:
+			return
+		}
+	}
+}
+
+// work is one unit for a session: a call into the module, or a few that belong
+// together.
+type work[T any] struct {
+	run     func(*session) (T, error)
+	discard func(*session, T) // undoes or wipes a result that nobody waits for
+	release func()            // frees the inputs, once, when they are not needed any more
+	bare    bool              // needs the turn, but no open session
+}
+
+// The states of a call. The caller and the session's goroutine race to leave
+// running; whoever wins decides who owns the result.
+const (
+	running int32 = iota
+	finished
+	abandoned
+)
+
+type call[T any] struct {
+	state atomic.Int32
+	done  chan struct{} // closed after value and err are set
+	value T
+	err   error
+}
+
+// do runs w on a session of p. When ctx ends first, it returns at once; the
+// session stays with the call until the module comes back, and the result is
+// then discarded. Whatever w captured must not be touched by the caller after
+// do returns.
+func do[T any](ctx context.Context, p *pool, name string, w work[T]) (T, error) {
+	var zero T
+	ctx, cancel := p.token.bound(ctx)
+	defer cancel()
+	s, err := p.take(ctx)
+	if err != nil {
+		if w.release != nil {
+			w.release()
+		}
+		return zero, fmt.Errorf("hsm: %s: %w", name, err)
+	}
+	c := &call[T]{done: make(chan struct{})}
+	go c.serve(s, w)
+	return c.wait(ctx, name)
+}
+
+// wait returns the result, or gives the call up when ctx ends.
+func (c *call[T]) wait(ctx context.Context, name string) (T, error) {
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		if c.state.CompareAndSwap(running, abandoned) {
+			var zero T
+			return zero, fmt.Errorf("hsm: %s: the token did not answer in time: %w", name, ctx.Err())
+		}
+		<-c.done
+	}
+	return c.value, c.err
+}
+
+// finish hands the result to the caller and reports whether it is still there.
+func (c *call[T]) finish(value T, err error) bool {
+	if !c.state.CompareAndSwap(running, finished) {
+		return false
+	}
+	c.value, c.err = value, err
+	close(c.done)
+	return true
+}
+
+// serve runs w on its session and gives the session back. A result that nobody
+// waits for is discarded.
+func (c *call[T]) serve(s *session, w work[T]) {
+	var value T
+	var err error
+	if !w.bare {
+		err = s.open()
+	}
+	if err == nil {
+		value, err = w.run(s)
+	}
+	if w.release != nil {
+		w.release()
+	}
+	if !c.finish(value, err) {
+		s.late()
+		if err == nil && w.discard != nil {
+			w.discard(s, value)
+		}
+	}
+	s.settle(err)
+	s.pool.put(s)
+}

@@ -1,0 +1,179 @@
+package hsm
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/miekg/pkcs11"
+)
+
+// Token is an open token: its module, its slot and its sessions.
+type Token struct {
+	cfg      Config
+	module   *pkcs11.Ctx
+	native   *native
+	slot     uint
+	signer   *signer
+	signing  *pool
+	keepers  *pool
+	login    login
+	loggedIn atomic.Bool
+	// epoch counts how often the log-in, and with it every handle, was lost.
+	epoch atomic.Uint64
+
+	closing   chan struct{} // closed when Close begins
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Open loads the module, initialises it and finds the token. It does not log in
+// and opens no session of its own yet. Where the token is not found the error
+// is ErrTokenNotFound and lists the tokens that are present.
+func Open(ctx context.Context, cfg Config) (*Token, error) {
+	cfg = cfg.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, cfg.CallTimeout)
+	defer cancel()
+	open := func() (*Token, error) { return openToken(cfg) }
+	return await(ctx, "open the token", open, func(t *Token) { _ = t.Close() })
+}
+
+// openToken does the work of Open. The P-256 signer is opened first, because it
+// insists on initialising the module itself.
+func openToken(cfg Config) (*Token, error) {
+	n, err := loadNative(cfg.Module)
+	if err != nil {
+		return nil, err
+	}
+	sg, err := openSigner(cfg)
+	if err != nil {
+		defer n.unload()
+		return nil, explain(cfg, err)
+	}
+	t := &Token{cfg: cfg, native: n, signer: sg, closing: make(chan struct{}), login: newLogin()}
+	t.signing = newPool(t, cfg.Sessions, false)
+	t.keepers = newPool(t, cfg.Keepers, true)
+	if err := t.attach(); err != nil {
+		_ = t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// attach opens the wrapper library's own reference to the module, which the
+// signer has initialised, and finds the slot.
+func (t *Token) attach() error {
+	t.module = pkcs11.New(t.cfg.Module)
+	if t.module == nil {
+		return fmt.Errorf("hsm: cannot load the PKCS#11 module %s", t.cfg.Module)
+	}
+	err := fromModule("C_Initialize", t.module.Initialize())
+	if err != nil && codeOf(err) != pkcs11.CKR_CRYPTOKI_ALREADY_INITIALIZED {
+		return err
+	}
+	found, err := findSlot(t.module, t.cfg)
+	if err != nil {
+		return err
+	}
+	t.slot = found.slot
+	return t.enoughSessions(found.info)
+}
+
+// enoughSessions compares the token's limit, if it has one, with what will be
+// used, so that a token which is too small fails at the start.
+func (t *Token) enoughSessions(info pkcs11.TokenInfo) error {
+	need := uint(t.cfg.Sessions + 2*t.cfg.Keepers + signerSessions)
+	limit := info.MaxSessionCount
+	if limit == pkcs11.CK_EFFECTIVELY_INFINITE || limit == pkcs11.CK_UNAVAILABLE_INFORMATION || need <= limit {
+		return nil
+	}
+	return fmt.Errorf("hsm: the token allows %d sessions and %d are needed: lower sessions (%d) or keepers (%d, which count twice); %d more are used for P-256 signing",
+		limit, need, t.cfg.Sessions, t.cfg.Keepers, signerSessions)
+}
+
+// Close waits for the calls in progress (at most the call timeout), closes all
+// sessions, logs out and finalises the module. Objects and keys of the token
+// are lost. When the module does not come back, it is left alone and the error
+// says so. Further calls return the same.
+func (t *Token) Close() error {
+	t.closeOnce.Do(func() { t.closeErr = t.shutDown() })
+	return t.closeErr
+}
+
+func (t *Token) shutDown() error {
+	close(t.closing)
+	ctx, cancel := context.WithTimeout(context.Background(), t.cfg.CallTimeout)
+	defer cancel()
+	sessions := append(t.signing.drain(ctx), t.keepers.drain(ctx)...)
+	idle := t.signer.drain(ctx)
+	missing := cap(t.signing.free) + cap(t.keepers.free) - len(sessions)
+	if missing > 0 || !idle {
+		t.epoch.Add(1) // no object may be used any more
+		return fmt.Errorf("hsm: calls into the token did not come back: the module is not finalised: %w",
+			context.DeadlineExceeded)
+	}
+	closeModule := func() (struct{}, error) { return struct{}{}, t.closeModule(sessions) }
+	_, err := await(ctx, "close the token", closeModule, nil)
+	return err
+}
+
+// closeModule ends the log-in and the library. The signer's context goes last:
+// it is what finalises the module.
+func (t *Token) closeModule(sessions []*session) error {
+	err := t.logout(sessions)
+	for _, s := range sessions {
+		s.close()
+	}
+	t.signer.close()
+	if t.module != nil {
+		t.module.Destroy()
+	}
+	t.native.unload()
+	return err
+}
+
+// drain takes every session out of the pool, as far as they come back in time.
+func (p *pool) drain(ctx context.Context) []*session {
+	var out []*session
+	for range cap(p.free) {
+		select {
+		case s := <-p.free:
+			out = append(out, s)
+		case <-ctx.Done():
+			return out
+		}
+	}
+	return out
+}
+
+// bound applies the call timeout where ctx has no nearer deadline.
+func (t *Token) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, t.cfg.CallTimeout)
+}
+
+// loseLogin notes that the log-in of this epoch is gone. Every object and key
+// handle of the epoch is stale from now on. Concurrent reports of one loss
+// count once.
+func (t *Token) loseLogin(epoch uint64) {
+	if t.epoch.CompareAndSwap(epoch, epoch+1) {
+		t.loggedIn.Store(false)
+	}
+}
+
+// await runs fn and returns its result, or returns when ctx ends; a result that
+// comes later goes to discard. Its callers bound how many run at one time.
+func await[T any](ctx context.Context, name string, fn func() (T, error), discard func(T)) (T, error) {
+	c := &call[T]{done: make(chan struct{})}
+	go func() {
+		value, err := fn()
+		if c.finish(value, err) || err != nil || discard == nil {
+			return
+		}
+		discard(value)
+	}()
+	return c.wait(ctx, name)
+}
