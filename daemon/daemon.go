@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"runtime"
 	"time"
@@ -52,7 +53,7 @@ func Open(ctx context.Context, c *config.Config, o Options) (_ *Daemon, err erro
 			err = errors.Join(err, d.Close())
 		}
 	}()
-	if d.db, err = store.Open(c.Store.Path, false); err != nil {
+	if d.db, err = openStore(c.Store.Path); err != nil {
 		return nil, err
 	}
 	doc, err := d.readInstallation(ctx)
@@ -79,6 +80,17 @@ func Open(ctx context.Context, c *config.Config, o Options) (_ *Daemon, err erro
 	}
 	d.wallets = d.newService()
 	return d, nil
+}
+
+// openStore opens the database. Where there is none the host was never
+// provisioned, or lost it: then the way out is the backup, and not another
+// installation.
+func openStore(path string) (*store.Store, error) {
+	s, err := store.Open(path, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w; if it was, bring its database back instead: %w", ErrNotProvisioned, err)
+	}
+	return s, err
 }
 
 // Close ends the daemon: the audit log, the devices (with log-out), the

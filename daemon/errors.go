@@ -10,6 +10,7 @@ import (
 	"github.com/sigild/sigild/daemon/eth"
 	"github.com/sigild/sigild/daemon/guard"
 	"github.com/sigild/sigild/daemon/seal"
+	"github.com/sigild/sigild/daemon/store"
 	"github.com/sigild/sigild/daemon/wallet"
 	"github.com/sigild/sigild/hsm"
 	"github.com/sigild/sigild/ipc"
@@ -26,13 +27,26 @@ const (
 
 // ExitCode says how a process whose run ended with err exits.
 func ExitCode(err error) int {
-	switch {
-	case err == nil:
+	if err == nil {
 		return ExitOK
-	case errors.Is(err, ErrConfig), errors.Is(err, ErrLoginRefused), errors.Is(err, ErrNotProvisioned), errors.Is(err, ErrProvisioned):
-		return ExitConfig
+	}
+	for _, permanent := range mustBeMended() {
+		if errors.Is(err, permanent) {
+			return ExitConfig
+		}
 	}
 	return ExitFailed
+}
+
+// mustBeMended are the faults of a start that the next start finds again. A
+// device that does not answer is not among them: it may come back.
+func mustBeMended() []error {
+	return []error{
+		ErrConfig, ErrLoginRefused, ErrNotProvisioned, ErrProvisioned, ErrInstallation,
+		store.ErrNotDatabase, store.ErrSchema, guard.ErrCorrupt,
+		hsm.ErrKeyMissing, hsm.ErrKeyDuplicate, hsm.ErrKeyAttributes, hsm.ErrKeyChanged,
+		tpm.ErrPCRMismatch, tpm.ErrApproval, tpm.ErrSRKChanged, tpm.ErrObjectForeign, tpm.ErrObjectPolicy,
+	}
 }
 
 // failure is one row of the table of errors that a caller can meet.

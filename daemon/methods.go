@@ -167,7 +167,7 @@ func (d *Daemon) listWallets(ctx context.Context, c *call[ipc.ListWalletsParams]
 			return nil, ipc.InvalidParams("cursor", "is not one that this method gave")
 		}
 	}
-	infos, cursor, err := d.wallets.List(ctx, c.peer, p)
+	infos, cursor, err := d.wallets.List(ctx, c.peer, p, "")
 	if err != nil {
 		return nil, err
 	}

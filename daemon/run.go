@@ -79,7 +79,16 @@ func (d *Daemon) Serve(ctx context.Context, listener net.Listener) error {
 	d.log.Info("stopping")
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
-	return errors.Join(server.Shutdown(drain), <-done)
+	return errors.Join(server.Shutdown(drain), served(<-done))
+}
+
+// served says how serving ended after a stop signal. One that came before the
+// server had begun is an orderly stop as well.
+func served(err error) error {
+	if errors.Is(err, ipc.ErrServerClosed) {
+		return nil
+	}
+	return err
 }
 
 // allowed lets the listed uids in; without a list the daemon's own and root.

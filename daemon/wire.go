@@ -17,14 +17,8 @@ func walletInfo(i *wallet.Info) (ipc.WalletInfo, error) {
 	h := i.Header
 	w := ipc.WalletInfo{
 		WalletID: h.Wallet[:], Owner: h.Owner, Label: i.State.Label, CreatedAt: ipc.At(time.Unix(h.Created, 0)),
-		Custody: string(h.Accounts[0].Custody), Exportable: h.Exportable, State: "active",
+		Custody: string(h.Accounts[0].Custody), Exportable: h.Exportable, State: string(i.Status()),
 		AttemptsLeft: int(i.Attempts.Left), Dropped: h.Dropped,
-	}
-	switch {
-	case i.State.Frozen != 0:
-		w.State = "frozen"
-	case i.Attempts.Left == 0:
-		w.State = "locked"
 	}
 	for _, a := range h.Accounts {
 		info, err := accountInfo(a)

@@ -165,6 +165,7 @@ func TestRefused(t *testing.T) {
 		{"limits", `idle_timeout = "25h"`, "limits.idle_timeout"},
 		{"limits", `write_timeout = "0s"`, "limits.write_timeout"},
 		{"limits", `request_timeout = "2h"`, "limits.request_timeout"},
+		{"limits", `unlocks = 100001`, "limits.unlocks"},
 		{"log", `level = "verbose"`, "log.level"},
 		{"log", `format = "xml"`, "log.format"},
 		{"", `dev = "yes"`, "dev"},

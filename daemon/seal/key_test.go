@@ -132,7 +132,7 @@ func TestSecretsDoNotPrint(t *testing.T) {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%X", "%d", "%q", "%o"} {
 			fmt.Fprintf(&out, verb+"\n", v)
 		}
-		for _, h := range []slog.Handler{slog.NewTextHandler(&out, nil), slog.NewJSONHandler(&out, nil)} {
+		for _, h := range []slog.Handler{slog.NewTextHandler(&out, timeless()), slog.NewJSONHandler(&out, timeless())} {
 			slog.New(h).Info("secret", "value", v)
 		}
 		text, err := json.Marshal(v)
@@ -146,6 +146,16 @@ func TestSecretsDoNotPrint(t *testing.T) {
 			}
 		}
 	}
+}
+
+// timeless leaves the time out, whose digits could look like a secret's.
+func timeless() *slog.HandlerOptions {
+	return &slog.HandlerOptions{ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+		if a.Key == slog.TimeKey {
+			return slog.Attr{}
+		}
+		return a
+	}}
 }
 
 func BenchmarkDeriveKey(b *testing.B) {

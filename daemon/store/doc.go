@@ -12,6 +12,9 @@
 //	addresses  relay (4) ‖ address (20)                   → wallet (16)
 //	relays     relay (4) ‖ created (8) ‖ wallet (16)      → ""
 //	owners     relay (4) ‖ SHA-256(owner)[:16] ‖ created (8) ‖ wallet (16) → ""
+//	tags          relay (4) ‖ SHA-256(tag)[:16] ‖ created (8) ‖ wallet (16) → ""
+//	external-ids  relay (4) ‖ SHA-256(external id)        → wallet (16)
+//	tombstones    deleted (8) ‖ wallet (16)               → ""
 //	requests   request key (32)                           → request
 //	nonces     key (16)                                   → value (16)
 //	answers    source name                                → digest (32)

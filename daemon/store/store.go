@@ -35,6 +35,9 @@ var (
 	requestBucket = []byte("requests")
 	nonceBucket   = []byte("nonces")
 	answerBucket  = []byte("answers")
+	tagBucket     = []byte("tags")
+	nameBucket    = []byte("external-ids")
+	tombBucket    = []byte("tombstones")
 )
 
 // batchDelay is how long a small write waits for others to share its fsync.
@@ -170,7 +173,8 @@ func (s *Store) prepare(create bool) error {
 
 func initialise(tx *bbolt.Tx) error {
 	for _, name := range [][]byte{metaBucket, recordBucket, guardBucket, addressBucket,
-		relayBucket, ownerBucket, requestBucket, nonceBucket, answerBucket} {
+		relayBucket, ownerBucket, requestBucket,
+		nonceBucket, answerBucket, tagBucket, nameBucket, tombBucket} {
 		if _, err := tx.CreateBucket(name); err != nil {
 			return err
 		}

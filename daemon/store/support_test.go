@@ -68,7 +68,7 @@ func walletID(n uint32) seal.ID {
 func newWallet(n uint32, relay uint32, owner string) wallet.NewWallet {
 	address, record, guard, key, value := bytesOf("address", n), bytesOf("record", n), bytesOf("guard", n), bytesOf("key", n), bytesOf("value", n)
 	return wallet.NewWallet{
-		Wallet: walletID(n), Relay: relay, Owner: owner, Created: 1_800_000_000 + int64(n/4),
+		Wallet: walletID(n), Relay: relay, Index: wallet.Index{Owner: owner, Created: 1_800_000_000 + int64(n/4)},
 		Address: [20]byte(address[:20]), Record: record[:], Guard: guard[:],
 		Request: wallet.Request{Key: wallet.RequestKey(key), Value: value[:]},
 	}

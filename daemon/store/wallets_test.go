@@ -119,7 +119,7 @@ func TestReplace(t *testing.T) {
 	w := newWallet(0, 1000, "user")
 	create(t, s, w)
 	address := [20]byte{7}
-	c := wallet.Change{Wallet: w.Wallet, Relay: w.Relay, Prev: w.Record, Next: []byte("next"), Address: &address,
+	c := wallet.Change{Wallet: w.Wallet, Relay: w.Relay, Prev: w.Record, Next: []byte("next"), Addresses: [][20]byte{address},
 		Request: &wallet.Request{Key: wallet.RequestKey{7}, Value: []byte("done")}}
 	if err := s.Replace(t.Context(), c); err != nil {
 		t.Fatal(err)
@@ -154,7 +154,7 @@ func TestReplaceIsAtomic(t *testing.T) {
 		"no such wallet":    {wallet.Change{Wallet: walletID(1), Prev: w.Record, Request: fresh}, wallet.ErrConflict},
 		"request reused":    {wallet.Change{Wallet: w.Wallet, Prev: w.Record, Request: &w.Request}, wallet.ErrRequestReused},
 	} {
-		c.change.Relay, c.change.Next, c.change.Address = 1000, []byte("next"), &address
+		c.change.Relay, c.change.Next, c.change.Addresses = 1000, []byte("next"), [][20]byte{address}
 		if err := s.Replace(t.Context(), c.change); !errors.Is(err, c.want) {
 			t.Errorf("%s: err = %v, want %v", name, err, c.want)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 
 	"github.com/sigild/sigild/daemon/policy"
 	"github.com/sigild/sigild/daemon/seal"
@@ -14,9 +15,13 @@ type CreateRequest struct {
 	Peer      Peer
 	RequestID string // 1 to 128 bytes, chosen by the relay; the same id is the same wallet
 	Owner     string // 1 to 256 bytes: the relay's name for its user
-	Label     string // up to 256 bytes
-	PIN       []byte
-	Digest    [32]byte // of the parameters without the PIN
+	// ExternalID is the relay's name for the wallet, unique for the relay, up
+	// to 256 bytes; empty: none.
+	ExternalID string
+	Tags       []string // up to MaxTags of up to 64 bytes
+	Label      string   // up to 256 bytes
+	PIN        []byte
+	Digest     [32]byte // of the parameters without the PIN
 }
 
 // Created is the answer to a creation.
@@ -33,7 +38,8 @@ func (r *CreateRequest) check() error {
 	if err := checkText("owner", r.Owner, 1, maxOwner); err != nil {
 		return err
 	}
-	return checkText("label", r.Label, 0, maxLabel)
+	u := Update{Label: &r.Label, ExternalID: &r.ExternalID, Tags: &r.Tags}
+	return u.check()
 }
 
 // Create makes a wallet with one account. It is idempotent: the same request
@@ -92,7 +98,8 @@ func (s *Service) create(ctx context.Context, r *CreateRequest, key RequestKey) 
 	if err != nil {
 		return err
 	}
-	n := NewWallet{Wallet: id, Relay: r.Peer.UID, Owner: r.Owner, Created: now, Guard: row, Request: *request}
+	n := NewWallet{Wallet: id, Relay: r.Peer.UID, Guard: row, Request: *request,
+		Index: Index{Owner: r.Owner, Created: now, ExternalID: r.ExternalID, Tags: slices.Sorted(slices.Values(r.Tags))}}
 	if err := s.forge(ctx, r, &n); err != nil {
 		return err
 	}
@@ -138,9 +145,9 @@ func (s *Service) sealNew(ctx context.Context, r *CreateRequest, n *NewWallet, a
 		return err
 	}
 	h := &seal.Header{
-		Format: seal.Format, Wallet: n.Wallet, Installation: s.Installation, Created: n.Created,
+		Format: seal.Format, Wallet: n.Wallet, Installation: s.Installation, Created: n.Index.Created,
 		Keys: s.Token.Keys(), Mechanism: s.Token.Mechanism(),
-		Accounts: []seal.Account{s.describe(a, 0, n.Created)},
+		Accounts: []seal.Account{s.describe(a, 0, n.Index.Created)},
 		Relay:    r.Peer.UID, Owner: r.Owner, Policy: rules, Limits: s.Limits,
 		Sources: sources, Dropped: s.Entropy.Dropped(),
 	}
@@ -150,7 +157,7 @@ func (s *Service) sealNew(ctx context.Context, r *CreateRequest, n *NewWallet, a
 	}
 	defer w.Wipe()
 	n.Address = address(a.public)
-	n.Record, err = s.seal(ctx, r.PIN, h, &seal.State{Revision: 1, Label: r.Label}, w)
+	n.Record, err = s.seal(ctx, r.PIN, h, &seal.State{Revision: 1, Label: r.Label, ExternalID: r.ExternalID, Tags: n.Index.Tags}, w)
 	return err
 }
 

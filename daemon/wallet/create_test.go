@@ -54,7 +54,7 @@ func TestConcurrentCreationsUnderOneIDMakeOneWallet(t *testing.T) {
 			t.Errorf("wallets %x and %x under one request id", id, ids[0])
 		}
 	}
-	if infos, _, err := b.List(context.Background(), b.peer, wallet.Page{Limit: 10}); err != nil || len(infos) != 1 {
+	if infos, _, err := b.List(context.Background(), b.peer, wallet.Page{Limit: 10}, ""); err != nil || len(infos) != 1 {
 		t.Errorf("%d wallets, %v", len(infos), err)
 	}
 	if err := b.objectsLeft(); err != nil {

@@ -89,7 +89,7 @@ func (s *Service) addAccount(ctx context.Context, r *DeriveRequest, key RequestK
 	if err != nil {
 		return err
 	}
-	c := Change{Wallet: r.Wallet, Relay: o.Header.Relay, Prev: o.Stored, Next: next, Address: addr, Request: request}
+	c := Change{Wallet: r.Wallet, Relay: o.Header.Relay, Prev: o.Stored, Next: next, Addresses: [][20]byte{*addr}, Request: request}
 	if err := s.Store.Replace(ctx, c); err != nil {
 		return err
 	}

@@ -17,6 +17,11 @@ var (
 	ErrConflict = errors.New("the wallet was changed at the same time")
 	// ErrFrozen is returned for a frozen wallet, before any attempt is charged.
 	ErrFrozen = errors.New("the wallet is frozen")
+	// ErrOperator is returned when something is asked that only an operator may.
+	ErrOperator = errors.New("only an operator may do this")
+	// ErrExternalID is returned for an external id that another wallet of the
+	// relay has.
+	ErrExternalID = errors.New("another wallet has this external id")
 	// ErrDeleted is returned for a wallet that was deleted and can still be
 	// restored by the operator.
 	ErrDeleted = errors.New("the wallet is deleted")

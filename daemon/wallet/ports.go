@@ -102,12 +102,20 @@ type Request struct {
 	Value []byte // encoded, with a MAC
 }
 
+// Index is what a wallet is found by, besides its id and addresses.
+type Index struct {
+	Owner      string
+	Created    int64    // Unix seconds
+	ExternalID string   // unique for a relay; empty: none
+	Tags       []string // without repetition
+	Deleted    int64    // Unix seconds of the tombstone; 0: none
+}
+
 // NewWallet is all that a creation writes, in one transaction.
 type NewWallet struct {
 	Wallet  seal.ID
 	Relay   uint32
-	Owner   string
-	Created int64
+	Index   Index
 	Address [20]byte // of account 0
 	Record  []byte
 	Guard   []byte
@@ -119,14 +127,28 @@ type Change struct {
 	Wallet     seal.ID
 	Relay      uint32
 	Prev, Next []byte
-	Address    *[20]byte // of the account that the change adds, if it does
-	Request    *Request  // the request that asked for it, if one did
+	Addresses  [][20]byte // of the accounts that the change adds
+	Request    *Request   // the request that asked for it, if one did
+	// Before and After are the old and the new index; nil when it stays.
+	Before, After *Index
+}
+
+// Removal takes a wallet out for good.
+type Removal struct {
+	Wallet    seal.ID
+	Relay     uint32
+	Prev      []byte
+	Index     Index
+	Addresses [][20]byte
 }
 
 // Page asks for wallets of a relay in the order of their creation.
 type Page struct {
 	Relay uint32
 	Owner string // empty: of all owners
+	Tag   string // empty: with any tags or none
+	From  int64  // created at or after, Unix seconds; 0: from the first
+	Until int64  // created before, Unix seconds; 0: to the last
 	After []byte // cursor of the page before; nil at first
 	Limit int
 }
@@ -134,12 +156,22 @@ type Page struct {
 // Store keeps records. Every write is on disk when it returns, whole or not at
 // all. Implementations are safe for concurrent use.
 type Store interface {
-	Create(ctx context.Context, w NewWallet) error // ErrRequestReused when Request.Key exists
+	// Create writes a wallet; ErrRequestReused when the request's key exists,
+	// ErrExternalID when the relay has another wallet of that external id.
+	Create(ctx context.Context, w NewWallet) error
 	Record(ctx context.Context, wallet seal.ID) ([]byte, error)
 	// Replace carries c out if the stored bytes still are c.Prev, else
 	// ErrConflict; ErrRequestReused when the request's key exists.
 	Replace(ctx context.Context, c Change) error
+	// Remove deletes the record, the attempt counter and the indexes if the
+	// stored bytes still are r.Prev, else ErrConflict.
+	Remove(ctx context.Context, r Removal) error
 	ByAddress(ctx context.Context, relay uint32, address [20]byte) (seal.ID, error)
+	ByExternalID(ctx context.Context, relay uint32, externalID string) (seal.ID, error)
+	// Tombstones lists up to limit wallets that were deleted before a time.
+	Tombstones(ctx context.Context, before int64, limit int) ([]seal.ID, error)
+	// Everything lists up to limit wallets of all relays after a wallet id.
+	Everything(ctx context.Context, after *seal.ID, limit int) ([]seal.ID, error)
 	List(ctx context.Context, p Page) (wallets []seal.ID, cursor []byte, err error)
 	// Request gives what Create or Replace stored for key, or nil.
 	Request(ctx context.Context, key RequestKey) ([]byte, error)

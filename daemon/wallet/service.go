@@ -70,28 +70,24 @@ func (s *Service) Find(ctx context.Context, peer Peer, address [20]byte) (seal.I
 	return seal.ID{}, seal.ErrCorrupt // the index, which has no MAC, was changed
 }
 
-// List returns a page of the peer's wallets, oldest first, and the cursor of
-// the next page, nil at the end.
-func (s *Service) List(ctx context.Context, peer Peer, p Page) ([]*Info, []byte, error) {
-	p.Relay = peer.UID
-	ids, cursor, err := s.Store.List(ctx, p)
+// FindExternal returns the id of the peer's wallet that has the external id.
+// ErrNotFound.
+func (s *Service) FindExternal(ctx context.Context, peer Peer, externalID string) (seal.ID, error) {
+	id, err := s.Store.ByExternalID(ctx, peer.UID, externalID)
 	if err != nil {
-		return nil, nil, err
+		return seal.ID{}, err
 	}
-	infos := make([]*Info, 0, len(ids))
-	for _, id := range ids {
-		info, err := s.Get(ctx, peer, id)
-		if err != nil {
-			return nil, nil, err
-		}
-		if p.Owner != "" && info.Header.Owner != p.Owner {
-			return nil, nil, seal.ErrCorrupt // the index, which has no MAC, was changed
-		}
-		infos = append(infos, info)
+	p, err := s.load(ctx, peer, id)
+	if err != nil {
+		return seal.ID{}, err
 	}
-	return infos, cursor, nil
+	if p.State.ExternalID != externalID {
+		return seal.ID{}, seal.ErrCorrupt
+	}
+	return id, nil
 }
 
+// info adds the attempts to a record.
 func (s *Service) info(ctx context.Context, p *seal.Parsed) (*Info, error) {
 	a, err := s.Guard.Attempts(ctx, p.Header.Wallet, p.Header.Limits)
 	if err != nil {
@@ -103,6 +99,11 @@ func (s *Service) info(ctx context.Context, p *seal.Parsed) (*Info, error) {
 // load reads and verifies a record, and answers ErrNotFound for another
 // relay's.
 func (s *Service) load(ctx context.Context, peer Peer, id seal.ID) (*seal.Parsed, error) {
+	return s.loadFor(ctx, Actor{Peer: peer}, id)
+}
+
+// loadFor is load for an actor: an operator reaches every relay's wallets.
+func (s *Service) loadFor(ctx context.Context, a Actor, id seal.ID) (*seal.Parsed, error) {
 	data, err := s.Store.Record(ctx, id)
 	if err != nil {
 		return nil, err
@@ -111,7 +112,7 @@ func (s *Service) load(ctx context.Context, peer Peer, id seal.ID) (*seal.Parsed
 	if err != nil {
 		return nil, err
 	}
-	if p.Header.Relay != peer.UID {
+	if p.Header.Relay != a.Peer.UID && !a.Operator {
 		return nil, ErrNotFound
 	}
 	return p, nil

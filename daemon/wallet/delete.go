@@ -1,0 +1,155 @@
+package wallet
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/sigild/sigild/daemon/seal"
+)
+
+// DeleteRequest asks for a wallet's deletion, by its PIN or by an operator.
+type DeleteRequest struct {
+	Actor
+	RequestID string
+	Wallet    seal.ID
+	PIN       []byte // nil: by an operator
+	Digest    [32]byte
+}
+
+// DeletedWallet is the answer to a deletion.
+type DeletedWallet struct {
+	Existing bool
+	Info     *Info
+	Receipt  *Receipt
+}
+
+// Delete puts a tombstone on a wallet: it cannot be used any more, and an
+// operator can restore it until it is purged. It is idempotent as Create is.
+func (s *Service) Delete(ctx context.Context, r *DeleteRequest) (*DeletedWallet, error) {
+	if err := checkText("requestId", r.RequestID, 1, maxRequestID); err != nil {
+		return nil, err
+	}
+	key := newRequestKey(r.Peer.UID, string(r.Wallet[:]), "deleteWallet", r.RequestID)
+	if d, err := s.deletedBefore(ctx, r, key); d != nil || err != nil {
+		return d, err
+	}
+	err := s.delete(ctx, r, key)
+	if err != nil && !errors.Is(err, ErrRequestReused) {
+		return nil, errors.Join(err, s.audit(ctx, r.event(reasonOf(err))))
+	}
+	d, again := s.deletedBefore(ctx, r, key)
+	if d == nil || again != nil {
+		return nil, errors.Join(err, again)
+	}
+	d.Existing = err != nil
+	return d, nil
+}
+
+func (r *DeleteRequest) event(result string) Event {
+	return Event{Action: "deleteWallet", Peer: r.Peer, Wallet: r.Wallet, Digest: r.Digest[:], Result: result}
+}
+
+func (s *Service) deletedBefore(ctx context.Context, r *DeleteRequest, key RequestKey) (*DeletedWallet, error) {
+	d, err := s.repeated(ctx, key, r.Digest)
+	if d == nil || err != nil {
+		return nil, err
+	}
+	p, err := s.loadFor(ctx, r.Actor, d.Wallet)
+	if err != nil {
+		return nil, err
+	}
+	info, err := s.info(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	receipt, err := s.receipt(ctx, "deleteWallet", d, info)
+	if err != nil {
+		return nil, err
+	}
+	return &DeletedWallet{Existing: true, Info: info, Receipt: receipt}, nil
+}
+
+func (s *Service) delete(ctx context.Context, r *DeleteRequest, key RequestKey) error {
+	if r.PIN == nil {
+		if !r.Operator {
+			return &FieldError{"pin", "is required"}
+		}
+		return s.bury(ctx, r, key)
+	}
+	_, err := s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, deletable, func(*opened) error { return s.bury(ctx, r, key) })
+	return err
+}
+
+// deletable lets a frozen wallet go, but not a second time.
+func deletable(p *seal.Parsed) error {
+	if p.State.Deleted != 0 {
+		return ErrDeleted
+	}
+	return nil
+}
+
+func (s *Service) bury(ctx context.Context, r *DeleteRequest, key RequestKey) error {
+	now := s.Now().Unix()
+	request, err := s.request(ctx, key, &done{Digest: r.Digest, Wallet: r.Wallet, Time: now})
+	if err != nil {
+		return err
+	}
+	_, err = s.change(ctx, r.Actor, "deleteWallet", r.Wallet, request, func(p *seal.Parsed) error {
+		if err := deletable(p); err != nil {
+			return err
+		}
+		p.State.Deleted = now
+		return nil
+	})
+	return err
+}
+
+// Restore takes a tombstone away. It is the operator's.
+func (s *Service) Restore(ctx context.Context, a Actor, wallet seal.ID) (*Info, error) {
+	if !a.Operator {
+		return nil, ErrOperator
+	}
+	return s.change(ctx, a, "restoreWallet", wallet, nil, func(p *seal.Parsed) error {
+		p.State.Deleted = 0
+		return nil
+	})
+}
+
+// purged is how many wallets one call of Purge looks at.
+const purged = 100
+
+// Purge removes wallets whose tombstones are older than grace, and says how
+// many. What remains of them is in docs/operate.md.
+func (s *Service) Purge(ctx context.Context, grace time.Duration) (int, error) {
+	ids, err := s.Store.Tombstones(ctx, s.Now().Add(-grace).Unix(), purged)
+	if err != nil {
+		return 0, err
+	}
+	for n, id := range ids {
+		if err := s.purge(ctx, id, grace); err != nil {
+			return n, err
+		}
+	}
+	return len(ids), nil
+}
+
+// purge removes one wallet, if its record, which has a MAC, agrees with the
+// index of tombstones, which has none.
+func (s *Service) purge(ctx context.Context, id seal.ID, grace time.Duration) error {
+	p, err := s.loadFor(ctx, Actor{Operator: true}, id)
+	if err != nil {
+		return err
+	}
+	if p.State.Deleted == 0 || p.State.Deleted > s.Now().Add(-grace).Unix() {
+		return seal.ErrCorrupt
+	}
+	r := Removal{Wallet: id, Relay: p.Header.Relay, Prev: p.Stored, Index: indexOf(p)}
+	for _, a := range p.Header.Accounts {
+		r.Addresses = append(r.Addresses, [20]byte(a.Address))
+	}
+	if err := s.Store.Remove(ctx, r); err != nil {
+		return err
+	}
+	return s.audit(ctx, Event{Action: "purgeWallet", Wallet: id, Result: "ok"})
+}

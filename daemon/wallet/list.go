@@ -1,0 +1,86 @@
+package wallet
+
+import (
+	"context"
+	"encoding/binary"
+	"slices"
+
+	"github.com/sigild/sigild/daemon/seal"
+)
+
+// Status is what a wallet can be used for.
+type Status string
+
+// The states, in the order in which the first that applies is shown.
+const (
+	Deleted Status = "deleted" // a tombstone: the operator can restore it
+	Frozen  Status = "frozen"
+	Locked  Status = "locked" // no PIN attempt is left
+	Active  Status = "active"
+)
+
+// Status gives the wallet's state.
+func (i *Info) Status() Status {
+	switch {
+	case i.State.Deleted != 0:
+		return Deleted
+	case i.State.Frozen != 0:
+		return Frozen
+	case i.Attempts.Left == 0:
+		return Locked
+	}
+	return Active
+}
+
+// scanned is how many wallets one page looks at when it filters by state.
+const scanned = 2000
+
+// List returns a page of the peer's wallets, oldest first, and the cursor of
+// the next page, nil at the end. With a state, a page may have fewer wallets
+// than its limit, or none, and still have a next one.
+func (s *Service) List(ctx context.Context, peer Peer, p Page, state Status) ([]*Info, []byte, error) {
+	p.Relay = peer.UID
+	want := p.Limit
+	if state != "" {
+		p.Limit = scanned
+	}
+	ids, cursor, err := s.Store.List(ctx, p)
+	if err != nil {
+		return nil, nil, err
+	}
+	infos := make([]*Info, 0, min(want, len(ids)))
+	for n, id := range ids {
+		info, err := s.listed(ctx, peer, id, p)
+		if err != nil {
+			return nil, nil, err
+		}
+		if state != "" && info.Status() != state {
+			continue
+		}
+		if infos = append(infos, info); len(infos) == want && n+1 < len(ids) {
+			return infos, cursorAt(info), nil
+		}
+	}
+	return infos, cursor, nil
+}
+
+// listed reads one wallet of a page and holds it against what the index,
+// which has no MAC, said.
+func (s *Service) listed(ctx context.Context, peer Peer, id seal.ID, p Page) (*Info, error) {
+	info, err := s.Get(ctx, peer, id)
+	if err != nil {
+		return nil, err
+	}
+	owned := p.Owner == "" || info.Header.Owner == p.Owner
+	tagged := p.Tag == "" || slices.Contains(info.State.Tags, p.Tag)
+	if !owned || !tagged {
+		return nil, seal.ErrCorrupt
+	}
+	return info, nil
+}
+
+// cursorAt is the store's cursor behind a wallet: created (8 bytes, big
+// endian) ‖ wallet.
+func cursorAt(i *Info) []byte {
+	return append(binary.BigEndian.AppendUint64(nil, uint64(i.Header.Created)), i.Header.Wallet[:]...)
+}

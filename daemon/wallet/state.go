@@ -1,0 +1,186 @@
+package wallet
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/sigild/sigild/daemon/seal"
+)
+
+// Bounds of what a relay may say of a wallet.
+const (
+	MaxTags       = 16
+	maxTag        = 64
+	maxExternalID = 256
+)
+
+// Actor is who asks for a change that needs no PIN.
+type Actor struct {
+	Peer     Peer
+	Operator bool // may act on every relay's wallets
+}
+
+// Update changes a wallet's label, tags or external id; nil leaves one as it is.
+type Update struct {
+	Label      *string
+	ExternalID *string
+	Tags       *[]string
+}
+
+func (u *Update) check() error {
+	if u.Label != nil {
+		if err := checkText("label", *u.Label, 0, maxLabel); err != nil {
+			return err
+		}
+	}
+	if u.ExternalID != nil {
+		if err := checkText("externalId", *u.ExternalID, 0, maxExternalID); err != nil {
+			return err
+		}
+	}
+	if u.Tags != nil {
+		return checkTags(*u.Tags)
+	}
+	return nil
+}
+
+// checkTags allows up to MaxTags different tags.
+func checkTags(tags []string) error {
+	if len(tags) > MaxTags {
+		return &FieldError{"tags", "are too many: 16 at most"}
+	}
+	for n, tag := range tags {
+		if err := checkText("tags", tag, 1, maxTag); err != nil {
+			return err
+		}
+		if slices.Contains(tags[:n], tag) {
+			return &FieldError{"tags", "name one twice"}
+		}
+	}
+	return nil
+}
+
+// Update changes what a relay says of its wallet.
+func (s *Service) Update(ctx context.Context, peer Peer, wallet seal.ID, u *Update) (*Info, error) {
+	if err := u.check(); err != nil {
+		return nil, err
+	}
+	return s.change(ctx, Actor{Peer: peer}, "update", wallet, nil, func(p *seal.Parsed) error {
+		if p.State.Deleted != 0 {
+			return ErrDeleted
+		}
+		if u.Label != nil {
+			p.State.Label = *u.Label
+		}
+		if u.ExternalID != nil {
+			p.State.ExternalID = *u.ExternalID
+		}
+		if u.Tags != nil {
+			p.State.Tags = slices.Sorted(slices.Values(*u.Tags))
+		}
+		return nil
+	})
+}
+
+// LabelAccount names one account of a wallet.
+func (s *Service) LabelAccount(ctx context.Context, peer Peer, wallet seal.ID, account uint32, label string) (*Info, error) {
+	if err := checkText("label", label, 0, maxLabel); err != nil {
+		return nil, err
+	}
+	return s.change(ctx, Actor{Peer: peer}, "labelAccount", wallet, nil, func(p *seal.Parsed) error {
+		if p.State.Deleted != 0 {
+			return ErrDeleted
+		}
+		if int64(account) >= int64(len(p.Header.Accounts)) {
+			return ErrNotFound
+		}
+		for len(p.State.AccountLabels) <= int(account) {
+			p.State.AccountLabels = append(p.State.AccountLabels, "")
+		}
+		p.State.AccountLabels[account] = label
+		return nil
+	})
+}
+
+// Freeze stops every use of a wallet at once, also by unlocks. It is on disk
+// when it returns. A wallet that is frozen stays frozen as it was.
+func (s *Service) Freeze(ctx context.Context, a Actor, wallet seal.ID, by string) (*Info, error) {
+	return s.change(ctx, a, "freeze", wallet, nil, func(p *seal.Parsed) error {
+		if p.State.Deleted != 0 {
+			return ErrDeleted
+		}
+		if p.State.Frozen == 0 {
+			p.State.Frozen, p.State.FrozenBy = s.Now().Unix(), by
+		}
+		return nil
+	})
+}
+
+// Unfreeze is the operator's.
+func (s *Service) Unfreeze(ctx context.Context, a Actor, wallet seal.ID) (*Info, error) {
+	if !a.Operator {
+		return nil, ErrOperator
+	}
+	return s.change(ctx, a, "unfreeze", wallet, nil, func(p *seal.Parsed) error {
+		p.State.Frozen, p.State.FrozenBy = 0, ""
+		return nil
+	})
+}
+
+// change rewrites a record's state and its indexes in one transaction. It
+// tries again when another change came between, and ends the wallet's unlocks
+// when the wallet is no longer usable.
+func (s *Service) change(ctx context.Context, a Actor, action string, wallet seal.ID, request *Request, apply func(*seal.Parsed) error) (*Info, error) {
+	for {
+		p, err := s.tryChange(ctx, a, wallet, request, apply)
+		if errors.Is(err, ErrConflict) && ctx.Err() == nil {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		if usable(p) != nil {
+			s.endWallet(ctx, wallet)
+		}
+		if err := s.audit(ctx, Event{Action: action, Peer: a.Peer, Wallet: wallet, Result: "ok"}); err != nil {
+			return nil, err
+		}
+		return s.info(ctx, p)
+	}
+}
+
+func (s *Service) tryChange(ctx context.Context, a Actor, wallet seal.ID, request *Request, apply func(*seal.Parsed) error) (*seal.Parsed, error) {
+	p, err := s.loadFor(ctx, a, wallet)
+	if err != nil {
+		return nil, err
+	}
+	before := indexOf(p)
+	if err := apply(p); err != nil {
+		return nil, err
+	}
+	p.State.Revision++
+	after := indexOf(p)
+	next, err := s.restate(ctx, p)
+	if err != nil {
+		return nil, err
+	}
+	return p, s.Store.Replace(ctx, Change{Wallet: wallet, Relay: p.Header.Relay, Prev: p.Stored, Next: next,
+		Before: &before, After: &after, Request: request})
+}
+
+// restate encodes a record whose state changed; header and box stay.
+func (s *Service) restate(ctx context.Context, p *seal.Parsed) ([]byte, error) {
+	state, err := seal.EncodeState(p.State)
+	if err != nil {
+		return nil, err
+	}
+	r := seal.Record{Header: p.Record.Header, Box: p.Record.Box, State: state}
+	return r.Encode(ctx, s.Token.RecordMAC)
+}
+
+// indexOf is what the store finds a wallet by.
+func indexOf(p *seal.Parsed) Index {
+	return Index{Owner: p.Header.Owner, Created: p.Header.Created, ExternalID: p.State.ExternalID,
+		Tags: slices.Clone(p.State.Tags), Deleted: p.State.Deleted}
+}
