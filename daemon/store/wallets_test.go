@@ -182,7 +182,7 @@ func fillTwo(t *testing.T, s *store.Store) map[listing][]seal.ID {
 	for n := range uint32(100) {
 		relay, owner := 1000+n/2%2, []string{"ann", "bob"}[n%2]
 		w := newWallet(n, relay, owner)
-		w.Created = 1_800_000_000 + int64(n)
+		w.Index.Created = 1_800_000_000 + int64(n)
 		create(t, s, w)
 		want[listing{relay, ""}] = append(want[listing{relay, ""}], w.Wallet)
 		want[listing{relay, owner}] = append(want[listing{relay, owner}], w.Wallet)
