@@ -215,7 +215,7 @@ func TestListOfOneSecond(t *testing.T) {
 	var want []seal.ID
 	for n := range uint32(40) {
 		w := newWallet(n, 1000, "user")
-		w.Created = 1_800_000_000
+		w.Index.Created = 1_800_000_000
 		create(t, s, w)
 		want = append(want, w.Wallet)
 	}
