@@ -14,13 +14,17 @@ var _ wallet.Store = (*Store)(nil)
 
 // Create writes a new wallet with its attempt counter, indexes and request in
 // one transaction. wallet.ErrRequestReused when the request's key exists,
-// wallet.ErrExternalID when the relay has another wallet of that name.
+// wallet.ErrExternalID when the relay has another wallet of that name, and
+// wallet.ErrConflict, so that no wallet is ever written over, when its id does.
 func (s *Store) Create(ctx context.Context, w wallet.NewWallet) error {
 	return s.write(ctx, func(tx *bbolt.Tx) error {
 		if err := putRequest(tx, &w.Request); err != nil {
 			return err
 		}
 		records := tx.Bucket(recordBucket)
+		if records.Get(w.Wallet[:]) != nil {
+			return wallet.ErrConflict
+		}
 		if _, err := records.NextSequence(); err != nil {
 			return err
 		}
