@@ -1,0 +1,87 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sigild/sigild/ipc"
+)
+
+// ready is the state of a daemon that lacks nothing.
+const ready = "ready"
+
+func (a *app) statusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status",
+		Short: "Show the state of the daemon and its devices; exit code 4 unless it is ready",
+		Args:  arguments(),
+		RunE: func(c *cobra.Command, _ []string) error {
+			s, raw, err := query[ipc.StatusResult](c.Context(), a, ipc.MethodStatus, ipc.StatusParams{})
+			if err != nil {
+				return err
+			}
+			if err := a.print(raw, func() string { return statusText(s) }); err != nil {
+				return err
+			}
+			if s.State != ready {
+				f := fail(exitUnavailable, reasonNotReady, "journalctl -u sigild", "sigild is not ready: %s", s.State)
+				f.answered = true
+				return f
+			}
+			return nil
+		},
+	}
+}
+
+// statusText says first what matters first: the state, then what to know.
+func statusText(s *ipc.StatusResult) string {
+	var t sheet
+	t.add("state", s.State)
+	if s.Dev {
+		t.add("note", "DEVELOPMENT ONLY: no wallet on this host is safe")
+	}
+	if s.APIVersion != ipc.APIVersion {
+		t.addf("note", "the daemon speaks API %s, this program %s", s.APIVersion, ipc.APIVersion)
+	}
+	for _, note := range s.Notes {
+		t.add("note", note)
+	}
+	t.addf("wallets", "%d", s.Wallets)
+	t.addf("daemon", "sigild %s, API %s", s.Version, s.APIVersion)
+	t.add("installation", s.Installation.String())
+	t.add("identity key", s.IdentityKey.String())
+	t.add("token", tokenText(s.Token))
+	t.addf("token keys", "custody %s, enforced by the %s, wrap mechanism %s, generation %d",
+		s.Token.Custody, s.Token.Enforcement, s.Token.WrapMechanism, s.Token.Generation)
+	t.addf("TPM", "%s, firmware %s, profile %s, PCRs %s", s.TPM.Manufacturer, s.TPM.Firmware, s.TPM.PCRProfile, numbers(s.TPM.PCRs))
+	t.add("randomness", strings.Join(s.Entropy.Sources, ", "))
+	t.add("left out", strings.Join(s.Entropy.Dropped, ", "))
+	t.add("PIN check", pinCheckText(s.PINCheck))
+	return t.String()
+}
+
+func tokenText(k ipc.TokenStatus) string {
+	serial := k.Serial
+	if serial != "" {
+		serial = "serial " + serial
+	}
+	return joined(", ", joined(" ", k.Manufacturer, k.Model), "firmware "+k.Firmware, serial)
+}
+
+func pinCheckText(p ipc.PINCheckStatus) string {
+	parts := []string{"Argon2id " + p.Argon2}
+	if p.Anchor != "" {
+		parts = append(parts, "anchor "+p.Anchor)
+	}
+	if p.Failures > 0 {
+		parts = append(parts, fmt.Sprintf("locked after %d wrong PINs", p.Failures))
+	}
+	if p.PlainPIN {
+		return strings.Join(append(parts, "this user may send plain PINs"), ", ")
+	}
+	return strings.Join(append(parts, "this user may not send plain PINs"), ", ")
+}
+
+func numbers(list []int) string { return strings.Trim(fmt.Sprint(list), "[]") }
