@@ -76,6 +76,12 @@ func failures() []failure {
 		{"requestReused", ipc.CodeInvalidParams, wallet.ErrRequestReused, "this requestId was used with other parameters", true, false},
 		{"conflict", ipc.CodeServer, wallet.ErrConflict, "the wallet was changed at the same time", false, true},
 		{"frozen", codeRejected, wallet.ErrFrozen, "the wallet is frozen", true, false},
+		{"deleted", codeRejected, wallet.ErrDeleted, "the wallet is deleted; the operator can restore it until it is purged", true, false},
+		{"operatorOnly", ipc.CodeUnauthorized, wallet.ErrOperator, "only an operator may do this", true, false},
+		{"externalIdTaken", ipc.CodeInvalidParams, wallet.ErrExternalID, "another wallet has this externalId", false, false},
+		{"unlockRequired", ipc.CodeUnauthorized, wallet.ErrUnlockRequired, "the wallet is not unlocked: give the PIN, or unlock it (sigilctl unlock)", true, false},
+		{"relock", ipc.CodeUnauthorized, wallet.ErrRelock, "the token lost the unlocked keys: unlock the wallet again", true, false},
+		{"tooManyUnlocks", ipc.CodeLimitExceeded, wallet.ErrTooManyUnlocks, "too many wallets are unlocked", true, true},
 		{"overloaded", ipc.CodeLimitExceeded, wallet.ErrOverloaded, "too many PIN checks are waiting", true, true},
 		{"tooManyAccounts", codeRejected, wallet.ErrTooManyAccounts, "the wallet is full", true, false},
 		{"wrongSender", ipc.CodeInvalidParams, wallet.ErrSender, "from is not the address of this account", true, false},
@@ -98,7 +104,7 @@ func failures() []failure {
 // wireError gives the error that a caller gets for err. An *ipc.Error and
 // anything unknown pass: the server makes the latter "internal".
 func wireError(err error) error {
-	for _, convert := range []func(error) *ipc.Error{pinFailure, fieldFailure, policyFailure, sourceFailure, tokenFailure, listed} {
+	for _, convert := range []func(error) *ipc.Error{pinFailure, fieldFailure, termsFailure, policyFailure, sourceFailure, tokenFailure, listed} {
 		if e := convert(err); e != nil {
 			return fmt.Errorf("%w: %w", e, err)
 		}
@@ -147,6 +153,14 @@ func fieldFailure(err error) *ipc.Error {
 		return ipc.InvalidParams(payload.Field, payload.Problem)
 	}
 	return nil
+}
+
+func termsFailure(err error) *ipc.Error {
+	var terms *wallet.TermsError
+	if !errors.As(err, &terms) {
+		return nil
+	}
+	return &ipc.Error{Code: codeRejected, Reason: "termsExceeded", Message: terms.Error(), Charged: new(bool)}
 }
 
 func policyFailure(err error) *ipc.Error {

@@ -22,32 +22,34 @@ const module = "github.com/sigild/sigild"
 // allowed is the import table: what each package may import of this project,
 // in code that is not a test. "*" is everything below daemon, hsm, tpm and ipc.
 var allowed = map[string][]string{
-	"cmd/sigild":             {"daemon", "cmd/internal/ask"},
-	"cmd/sigilctl":           {"ipc", "daemon/audit", "daemon/seal", "tpm/quote", "cmd/internal/ask"},
-	"cmd/internal/ask":       {},
-	"ipc":                    {},
-	"ipc/ipctest":            {"ipc"},
-	"daemon":                 {"*"},
-	"daemon/config":          {},
-	"daemon/wallet":          {"daemon/seal", "daemon/policy"},
-	"daemon/entropy":         {},
-	"daemon/entropy/kmstest": {"daemon/entropy"},
-	"daemon/seal":            {},
-	"daemon/guard":           {},
-	"daemon/store":           {"daemon/wallet", "daemon/seal"},
-	"daemon/eth":             {},
-	"daemon/policy":          {},
-	"daemon/audit":           {},
-	"daemon/daemontest":      {"daemon/entropy/kmstest", "tpm/tpmtest", "ipc"},
-	"hsm":                    {},
-	"hsm/hsmtest":            {"hsm"},
-	"tpm":                    {},
-	"tpm/tpmtest":            {"tpm"},
-	"testdata/demo":          {"daemon/daemontest"},
+	"cmd/sigild":               {"daemon", "cmd/internal/ask"},
+	"cmd/sigilctl":             {"ipc", "daemon/audit", "daemon/seal", "tpm/quote", "cmd/internal/ask"},
+	"cmd/internal/ask":         {},
+	"cmd/internal/ask/asktest": {},
+	"ipc":                      {},
+	"ipc/ipctest":              {"ipc"},
+	"daemon":                   {"*"},
+	"daemon/config":            {},
+	"daemon/wallet":            {"daemon/seal", "daemon/policy"},
+	"daemon/entropy":           {},
+	"daemon/entropy/kmstest":   {"daemon/entropy"},
+	"daemon/seal":              {},
+	"daemon/guard":             {},
+	"daemon/store":             {"daemon/wallet", "daemon/seal"},
+	"daemon/eth":               {},
+	"daemon/policy":            {},
+	"daemon/audit":             {},
+	"daemon/daemontest":        {"daemon/entropy/kmstest", "tpm/tpmtest", "ipc"},
+	"hsm":                      {},
+	"hsm/hsmtest":              {"hsm"},
+	"tpm":                      {},
+	"tpm/tpmtest":              {"tpm"},
+	"testdata/demo":            {"daemon/daemontest"},
 }
 
 // testPackages may be imported by tests, by each other and by the demo only.
-var testPackages = []string{"hsm/hsmtest", "tpm/tpmtest", "daemon/entropy/kmstest", "daemon/daemontest", "ipc/ipctest"}
+var testPackages = []string{"hsm/hsmtest", "tpm/tpmtest", "daemon/entropy/kmstest", "daemon/daemontest",
+	"ipc/ipctest", "cmd/internal/ask/asktest"}
 
 type goPackage struct {
 	ImportPath string

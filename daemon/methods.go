@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"reflect"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/gowebpki/jcs"
@@ -27,6 +28,24 @@ func (d *Daemon) methods() map[string]ipc.Handler {
 		ipc.MethodDeriveAccount:   handle(d, d.deriveAccount),
 		ipc.MethodSignTransaction: handle(d, d.signTransaction),
 		ipc.MethodSignMessage:     handle(d, d.signMessage),
+
+		ipc.MethodUpdateWallet:      handle(d, d.updateWallet),
+		ipc.MethodLabelAccount:      handle(d, d.labelAccount),
+		ipc.MethodFreezeWallet:      handle(d, d.freezeWallet),
+		ipc.MethodUnfreezeWallet:    handle(d, d.unfreezeWallet),
+		ipc.MethodFreezeAll:         handle(d, d.freezeAll),
+		ipc.MethodDeleteWallet:      handle(d, d.deleteWallet),
+		ipc.MethodRestoreWallet:     handle(d, d.restoreWallet),
+		ipc.MethodChangePIN:         handle(d, d.changePIN),
+		ipc.MethodSetPolicy:         handle(d, d.setPolicy),
+		ipc.MethodUnlock:            handle(d, d.unlock),
+		ipc.MethodLock:              handle(d, d.lock),
+		ipc.MethodLockAll:           handle(d, d.lockAll),
+		ipc.MethodSignTypedData:     handle(d, signPayload(d, typedDataPayload)),
+		ipc.MethodSignAuthorization: handle(d, signPayload(d, authorizationPayload)),
+		ipc.MethodSignUserOperation: handle(d, signPayload(d, userOperationPayload)),
+		ipc.MethodSignDigest:        handle(d, d.signDigest),
+		ipc.MethodSignBatch:         handle(d, d.signBatch),
 	}
 }
 
@@ -48,12 +67,14 @@ func handle[P, R any](d *Daemon, method func(context.Context, *call[P]) (R, erro
 		if err != nil {
 			return nil, err
 		}
-		defer wipePIN(&params)
+		defer wipePINs(&params)
 		digest, err := requestDigest(raw)
 		if err != nil {
 			return nil, err
 		}
-		c := &call[P]{peer: wallet.Peer{UID: peer.UID, GID: peer.GID, PID: peer.PID}, params: params, digest: digest}
+		connection, _ := ipc.ConnectionFrom(ctx)
+		c := &call[P]{params: params, digest: digest,
+			peer: wallet.Peer{UID: peer.UID, GID: peer.GID, PID: peer.PID, Connection: connection}}
 		result, err := method(ctx, c)
 		if err != nil {
 			return nil, wireError(err)
@@ -82,21 +103,20 @@ func (a devAnswer) MarshalJSON() ([]byte, error) {
 	return json.Marshal(object)
 }
 
-// wipePIN overwrites the PIN of parameters that have one.
-func wipePIN(params any) {
-	switch p := params.(type) {
-	case *ipc.CreateWalletParams:
-		p.PIN.Wipe()
-	case *ipc.DeriveAccountParams:
-		p.PIN.Wipe()
-	case *ipc.SignTransactionParams:
-		p.PIN.Wipe()
-	case *ipc.SignMessageParams:
-		p.PIN.Wipe()
+// secretMembers are the members of parameters that hold a PIN.
+var secretMembers = []string{"pin", "newPin"}
+
+// wipePINs overwrites every ipc.Secret of a parameter struct.
+func wipePINs(params any) {
+	v := reflect.ValueOf(params).Elem()
+	for n := range v.NumField() {
+		if s, ok := v.Field(n).Interface().(ipc.Secret); ok {
+			s.Wipe()
+		}
 	}
 }
 
-// requestDigest is SHA-256 over the parameter object without its "pin", in the
+// requestDigest is SHA-256 over the parameter object without its PINs, in the
 // canonical form of RFC 8785. No parameters are the empty object.
 func requestDigest(raw json.RawMessage) ([32]byte, error) {
 	var list []map[string]json.RawMessage
@@ -109,8 +129,10 @@ func requestDigest(raw json.RawMessage) ([32]byte, error) {
 	if len(list) > 0 {
 		object = list[0]
 	}
-	clear(object["pin"])
-	delete(object, "pin")
+	for _, name := range secretMembers {
+		clear(object[name])
+		delete(object, name)
+	}
 	text, err := json.Marshal(object)
 	if err != nil {
 		return [32]byte{}, err
@@ -123,8 +145,16 @@ func requestDigest(raw json.RawMessage) ([32]byte, error) {
 }
 
 func (d *Daemon) createWallet(ctx context.Context, c *call[ipc.CreateWalletParams]) (*ipc.CreateWalletResult, error) {
+	rules := policy.Default()
+	if c.params.Policy != nil {
+		var err error
+		if rules, err = parsePolicy("policy", c.params.Policy); err != nil {
+			return nil, err
+		}
+	}
 	r, err := d.wallets.Create(ctx, &wallet.CreateRequest{Peer: c.peer, RequestID: c.params.RequestID,
-		Owner: c.params.Owner, Label: c.params.Label, PIN: c.params.PIN, Digest: c.digest})
+		Owner: c.params.Owner, ExternalID: c.params.ExternalID, Tags: c.params.Tags, Label: c.params.Label,
+		Policy: rules, PIN: c.params.PIN, Digest: c.digest})
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +166,7 @@ func (d *Daemon) createWallet(ctx context.Context, c *call[ipc.CreateWalletParam
 }
 
 func (d *Daemon) getWallet(ctx context.Context, c *call[ipc.GetWalletParams]) (*ipc.WalletInfo, error) {
-	id, err := d.find(ctx, c.peer, c.params.WalletID, c.params.Address)
+	id, err := d.find(ctx, c.peer, c.params.WalletID, c.params.Address, c.params.ExternalID)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +184,14 @@ const (
 )
 
 func (d *Daemon) listWallets(ctx context.Context, c *call[ipc.ListWalletsParams]) (*ipc.ListWalletsResult, error) {
-	p := wallet.Page{Owner: c.params.Owner, Limit: c.params.Limit}
+	p := wallet.Page{Owner: c.params.Owner, Tag: c.params.Tag, Limit: c.params.Limit,
+		From: unix(c.params.From), Until: unix(c.params.Until)}
+	state := wallet.Status(c.params.State)
+	switch state {
+	case "", wallet.Active, wallet.Frozen, wallet.Locked, wallet.Deleted:
+	default:
+		return nil, ipc.InvalidParams("state", "must be active, frozen, locked or deleted")
+	}
 	if p.Limit == 0 {
 		p.Limit = defaultPage
 	}
@@ -167,7 +204,7 @@ func (d *Daemon) listWallets(ctx context.Context, c *call[ipc.ListWalletsParams]
 			return nil, ipc.InvalidParams("cursor", "is not one that this method gave")
 		}
 	}
-	infos, cursor, err := d.wallets.List(ctx, c.peer, p, "")
+	infos, cursor, err := d.wallets.List(ctx, c.peer, p, state)
 	if err != nil {
 		return nil, err
 	}
@@ -185,82 +222,32 @@ func (d *Daemon) deriveAccount(ctx context.Context, c *call[ipc.DeriveAccountPar
 	if err != nil {
 		return nil, err
 	}
+	count := c.params.Count
+	if count == 0 {
+		count = 1
+	}
 	r, err := d.wallets.Derive(ctx, &wallet.DeriveRequest{Peer: c.peer, RequestID: c.params.RequestID,
-		Wallet: id, PIN: c.params.PIN, Digest: c.digest})
+		Wallet: id, Count: count, PIN: c.params.PIN, Digest: c.digest})
 	if err != nil {
 		return nil, err
 	}
-	account, err := accountInfo(r.Account)
-	if err != nil {
-		return nil, err
+	out := &ipc.DeriveAccountResult{Existing: r.Existing, Receipt: d.receipt(r.Receipt)}
+	for _, a := range r.Accounts {
+		info, err := accountInfo(a, r.Info.State)
+		if err != nil {
+			return nil, err
+		}
+		out.Accounts = append(out.Accounts, info)
 	}
-	return &ipc.DeriveAccountResult{Existing: r.Existing, Account: account, Receipt: d.receipt(r.Receipt)}, nil
+	out.Account = out.Accounts[0]
+	return out, nil
 }
 
-func (d *Daemon) signTransaction(ctx context.Context, c *call[ipc.SignTransactionParams]) (*ipc.SignTransactionResult, error) {
-	tx, err := eth.ParseTransaction(c.params.Transaction)
-	if err != nil {
-		return nil, err
+func unix(t *ipc.Time) int64 {
+	if t == nil {
+		return 0
 	}
-	s, err := d.sign(ctx, c.peer, target{c.params.WalletID, c.params.Address, c.params.Account},
-		c.params.PIN, tx.SigningDigest(), tx.Facts(), (*[20]byte)(tx.From()))
-	if err != nil {
-		return nil, err
-	}
-	signed, err := tx.WithSignature(s.R, s.S, s.RecoveryID, s.Address)
-	if err != nil {
-		return nil, err
-	}
-	return &ipc.SignTransactionResult{Raw: ipc.Hex(signed.Raw), Hash: signed.Hash[:], Transaction: signed.Transaction,
-		Signature: append(append(s.R[:], s.S[:]...), s.RecoveryID), AttemptsLeft: s.attemptsLeft}, nil
-}
-
-func (d *Daemon) signMessage(ctx context.Context, c *call[ipc.SignMessageParams]) (*ipc.SignMessageResult, error) {
-	digest := eth.MessageDigest(c.params.Message)
-	s, err := d.sign(ctx, c.peer, target{c.params.WalletID, c.params.Address, c.params.Account},
-		c.params.PIN, digest, eth.MessageFacts(c.params.Message), nil)
-	if err != nil {
-		return nil, err
-	}
-	if err := eth.CheckSignature(digest, s.R, s.S, s.RecoveryID, s.Address); err != nil {
-		return nil, err
-	}
-	sig, err := eth.SignatureBytes(s.R, s.S, s.RecoveryID)
-	if err != nil {
-		return nil, err
-	}
-	return &ipc.SignMessageResult{Signature: sig, Digest: digest[:], AttemptsLeft: s.attemptsLeft}, nil
-}
-
-// target is how a request names the account that signs.
-type target struct {
-	walletID ipc.Hex
-	address  string
-	account  *uint32
-}
-
-func (d *Daemon) sign(ctx context.Context, peer wallet.Peer, t target, pin []byte,
-	digest [32]byte, f eth.Facts, sender *[20]byte) (*signature, error) {
-	id, err := d.find(ctx, peer, t.walletID, t.address)
-	if err != nil {
-		return nil, err
-	}
-	account, err := d.accountOf(ctx, peer, t, id)
-	if err != nil {
-		return nil, err
-	}
-	list, attempts, err := d.wallets.Sign(ctx, &wallet.SignRequest{Peer: peer, Wallet: id, PIN: pin,
-		Items: []wallet.Item{{Account: account, Sender: sender, Digest: digest, Facts: policyFacts(f)}}})
-	if err != nil {
-		return nil, err
-	}
-	return &signature{list[0], int(attempts.Left)}, nil
-}
-
-// signature is one verified signature and what is left of the PIN attempts.
-type signature struct {
-	*wallet.Signed
-	attemptsLeft int
+	return t.Unix()
 }
 
 // accountOf gives the index that a request names, 0 by default, or the one of
@@ -292,13 +279,21 @@ func (d *Daemon) accountOf(ctx context.Context, peer wallet.Peer, t target, id s
 	return 0, wallet.ErrNotFound
 }
 
-// find resolves exactly one of wallet id and address.
-func (d *Daemon) find(ctx context.Context, peer wallet.Peer, id ipc.Hex, address string) (seal.ID, error) {
-	if (len(id) > 0) == (address != "") {
-		return seal.ID{}, ipc.InvalidParams("walletId", "give exactly one of walletId and address")
+// find resolves exactly one of wallet id, address and external id.
+func (d *Daemon) find(ctx context.Context, peer wallet.Peer, id ipc.Hex, address, externalID string) (seal.ID, error) {
+	given := 0
+	for _, has := range []bool{len(id) > 0, address != "", externalID != ""} {
+		if has {
+			given++
+		}
 	}
-	if len(id) > 0 {
+	switch {
+	case given != 1:
+		return seal.ID{}, ipc.InvalidParams("walletId", "name the wallet in exactly one way")
+	case len(id) > 0:
 		return walletID(id)
+	case externalID != "":
+		return d.wallets.FindExternal(ctx, peer, externalID)
 	}
 	a, err := parseAddress(address)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"os/user"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/sigild/sigild/daemon/config"
@@ -69,6 +70,11 @@ func groupID(group string) (int, error) {
 func (d *Daemon) Serve(ctx context.Context, listener net.Listener) error {
 	server := ipc.NewServer(ipc.Options{Limits: limits(d.config.Limits), Allow: allowed(d.config.Socket.Allow),
 		Methods: d.methods(), Logger: d.log, OnRequest: d.logRequest})
+	var background sync.WaitGroup
+	defer background.Wait()
+	purging, stop := context.WithCancel(ctx)
+	defer stop()
+	background.Go(func() { d.purge(purging) })
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(context.WithoutCancel(ctx), listener) }()
 	select {
@@ -91,12 +97,41 @@ func served(err error) error {
 	return err
 }
 
+// purgeInterval is how often deleted wallets are looked at.
+const purgeInterval = time.Hour
+
+// purge removes deleted wallets whose grace has passed, now and every hour.
+func (d *Daemon) purge(ctx context.Context) {
+	tick := time.NewTicker(purgeInterval)
+	defer tick.Stop()
+	for {
+		n, err := d.wallets.Purge(ctx, time.Duration(d.config.Wallets.DeleteGrace))
+		if err != nil && ctx.Err() == nil {
+			d.log.Error("purge", "error", err)
+		}
+		if n > 0 {
+			d.log.Info("purged deleted wallets", "wallets", n)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
 // allowed lets the listed uids in; without a list the daemon's own and root.
 func allowed(uids []uint32) func(ipc.Peer) bool {
-	if uids == nil {
-		uids = []uint32{0, uint32(os.Getuid())}
-	}
+	uids = operators(uids)
 	return func(p ipc.Peer) bool { return slices.Contains(uids, p.UID) }
+}
+
+// operators are the listed uids, or the daemon's own and root.
+func operators(uids []uint32) []uint32 {
+	if uids == nil {
+		return []uint32{0, uint32(os.Getuid())}
+	}
+	return uids
 }
 
 func limits(l config.Limits) ipc.Limits {

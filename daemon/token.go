@@ -42,12 +42,16 @@ func (t *token) ImportSecret(ctx context.Context, secret []byte) (wallet.Object,
 	return t.current().ImportSecret(ctx, secret)
 }
 
-func (t *token) Wrap(ctx context.Context, c wallet.Class, o wallet.Object) ([]byte, error) {
+func (t *token) Wrap(ctx context.Context, k seal.KeyIDs, c wallet.Class, o wallet.Object) ([]byte, error) {
+	keys, known := t.keys[k.Token]
+	if !known {
+		return nil, fmt.Errorf("%w: generation %d", ErrKeyGone, k.Token)
+	}
 	p, err := purpose(c)
 	if err != nil {
 		return nil, err
 	}
-	return t.current().Wrap(ctx, p, o.(hsm.Object))
+	return keys.Wrap(ctx, p, o.(hsm.Object))
 }
 
 func (t *token) Unwrap(ctx context.Context, k seal.KeyIDs, mechanism uint64, c wallet.Class, wrapped []byte) (wallet.Object, error) {

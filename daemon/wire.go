@@ -8,6 +8,7 @@ import (
 	"github.com/ethereum/go-ethereum/common"
 
 	"github.com/sigild/sigild/daemon/eth"
+	"github.com/sigild/sigild/daemon/policy"
 	"github.com/sigild/sigild/daemon/seal"
 	"github.com/sigild/sigild/daemon/wallet"
 	"github.com/sigild/sigild/ipc"
@@ -18,10 +19,16 @@ func walletInfo(i *wallet.Info) (ipc.WalletInfo, error) {
 	w := ipc.WalletInfo{
 		WalletID: h.Wallet[:], Owner: h.Owner, Label: i.State.Label, CreatedAt: ipc.At(time.Unix(h.Created, 0)),
 		Custody: string(h.Accounts[0].Custody), Exportable: h.Exportable, State: string(i.Status()),
-		AttemptsLeft: int(i.Attempts.Left), Dropped: h.Dropped,
+		AttemptsLeft: int(i.Attempts.Left), Dropped: h.Dropped, ExternalID: i.State.ExternalID, Tags: i.State.Tags,
+		FrozenAt: at(i.State.Frozen), FrozenBy: i.State.FrozenBy, DeletedAt: at(i.State.Deleted), PINSetAt: at(i.State.PINSet),
 	}
+	rules, err := policy.Decode(h.Policy)
+	if err != nil {
+		return ipc.WalletInfo{}, fmt.Errorf("%w: policy", seal.ErrCorrupt)
+	}
+	w.Policy = showPolicy(rules)
 	for _, a := range h.Accounts {
-		info, err := accountInfo(a)
+		info, err := accountInfo(a, i.State)
 		if err != nil {
 			return ipc.WalletInfo{}, err
 		}
@@ -33,13 +40,26 @@ func walletInfo(i *wallet.Info) (ipc.WalletInfo, error) {
 	return w, nil
 }
 
-func accountInfo(a seal.Account) (ipc.AccountInfo, error) {
+// at is a time of a record, nil when it is not set.
+func at(unix int64) *ipc.Time {
+	if unix == 0 {
+		return nil
+	}
+	t := ipc.At(time.Unix(unix, 0))
+	return &t
+}
+
+func accountInfo(a seal.Account, s *seal.State) (ipc.AccountInfo, error) {
 	key, err := secp.ParsePubKey(a.Public)
 	if err != nil {
 		return ipc.AccountInfo{}, fmt.Errorf("%w: public key of account %d", seal.ErrCorrupt, a.Index)
 	}
-	return ipc.AccountInfo{Index: a.Index, Curve: string(a.Curve), PublicKey: key.SerializeUncompressed(),
-		Address: eth.Checksum(common.Address(a.Address)), Custody: string(a.Custody)}, nil
+	info := ipc.AccountInfo{Index: a.Index, Curve: string(a.Curve), PublicKey: key.SerializeUncompressed(),
+		Address: eth.Checksum(common.Address(a.Address)), Custody: string(a.Custody)}
+	if int(a.Index) < len(s.AccountLabels) {
+		info.Label = s.AccountLabels[a.Index]
+	}
+	return info, nil
 }
 
 func provenance(s seal.Source) ipc.ProvenanceRecord {

@@ -15,6 +15,24 @@ const (
 	MethodDeriveAccount   = "sigild_deriveAccount"
 	MethodSignTransaction = "sigild_signTransaction"
 	MethodSignMessage     = "sigild_signMessage"
+
+	MethodUpdateWallet      = "sigild_updateWallet"
+	MethodLabelAccount      = "sigild_labelAccount"
+	MethodFreezeWallet      = "sigild_freezeWallet"
+	MethodUnfreezeWallet    = "sigild_unfreezeWallet"
+	MethodFreezeAll         = "sigild_freezeAll"
+	MethodDeleteWallet      = "sigild_deleteWallet"
+	MethodRestoreWallet     = "sigild_restoreWallet"
+	MethodChangePIN         = "sigild_changePin"
+	MethodSetPolicy         = "sigild_setPolicy"
+	MethodUnlock            = "sigild_unlock"
+	MethodLock              = "sigild_lock"
+	MethodLockAll           = "sigild_lockAll"
+	MethodSignTypedData     = "sigild_signTypedData"
+	MethodSignAuthorization = "sigild_signAuthorization"
+	MethodSignUserOperation = "sigild_signUserOperation"
+	MethodSignDigest        = "sigild_signDigest"
+	MethodSignBatch         = "sigild_signBatch"
 )
 
 // In the parameter types a member without omitempty is required by Decode.
@@ -97,6 +115,12 @@ type CreateWalletParams struct {
 	Owner     string `json:"owner"`
 	PIN       Secret `json:"pin,omitempty"`
 	Label     string `json:"label,omitempty"`
+	// ExternalID is the relay's own name for the wallet, unique for the relay.
+	ExternalID string   `json:"externalId,omitempty"`
+	Tags       []string `json:"tags,omitempty"`
+	// Policy is what the wallet may sign; absent: transactions, messages and
+	// typed data for any chain and recipient.
+	Policy *Policy `json:"policy,omitempty"`
 }
 
 // CreateWalletResult is the wallet, new or as an earlier call made it.
@@ -108,13 +132,20 @@ type CreateWalletResult struct {
 
 // GetWalletParams are the parameters of sigild_getWallet: exactly one of them.
 type GetWalletParams struct {
-	WalletID Hex    `json:"walletId,omitempty"`
-	Address  string `json:"address,omitempty"`
+	WalletID   Hex    `json:"walletId,omitempty"`
+	Address    string `json:"address,omitempty"`
+	ExternalID string `json:"externalId,omitempty"`
 }
 
 // ListWalletsParams are the parameters of sigild_listWallets.
 type ListWalletsParams struct {
 	Owner string `json:"owner,omitempty"`
+	Tag   string `json:"tag,omitempty"`
+	// State is "active", "frozen", "locked" or "deleted".
+	State string `json:"state,omitempty"`
+	// From and Until bound the time of creation: at or after, and before.
+	From  *Time `json:"from,omitempty"`
+	Until *Time `json:"until,omitempty"`
 	// Cursor is that of the previous result; it has no other meaning.
 	Cursor string `json:"cursor,omitempty"`
 	// Limit is the largest number of wallets to return.
@@ -132,14 +163,18 @@ type ListWalletsResult struct {
 type DeriveAccountParams struct {
 	RequestID string `json:"requestId"`
 	WalletID  Hex    `json:"walletId"`
-	PIN       Secret `json:"pin"`
+	// Count is how many accounts to add, 1 if absent.
+	Count int    `json:"count,omitempty"`
+	PIN   Secret `json:"pin,omitempty"`
 }
 
-// DeriveAccountResult is the account, new or as an earlier call made it.
+// DeriveAccountResult is the accounts, new or as an earlier call made them.
 type DeriveAccountResult struct {
-	Existing bool        `json:"existing"`
-	Account  AccountInfo `json:"account"`
-	Receipt  Receipt     `json:"receipt"`
+	Existing bool `json:"existing"`
+	// Account is the first of Accounts.
+	Account  AccountInfo   `json:"account"`
+	Accounts []AccountInfo `json:"accounts"`
+	Receipt  Receipt       `json:"receipt"`
 }
 
 // SignTransactionParams are the parameters of sigild_signTransaction, with
@@ -200,9 +235,19 @@ type WalletInfo struct {
 	Provenance []ProvenanceRecord `json:"provenance"`
 	// Dropped are sources of randomness that the configuration left out.
 	Dropped []string `json:"dropped,omitempty"`
-	// State is "active", or says why the wallet does not sign.
-	State        string `json:"state"`
-	AttemptsLeft int    `json:"attemptsLeft"`
+	// State is "active", or says why the wallet does not sign: "frozen",
+	// "locked" or "deleted".
+	State      string   `json:"state"`
+	ExternalID string   `json:"externalId,omitempty"`
+	Tags       []string `json:"tags,omitempty"`
+	Policy     *Policy  `json:"policy,omitempty"`
+	// FrozenAt, FrozenBy and DeletedAt explain the state.
+	FrozenAt  *Time  `json:"frozenAt,omitempty"`
+	FrozenBy  string `json:"frozenBy,omitempty"`
+	DeletedAt *Time  `json:"deletedAt,omitempty"`
+	// PINSetAt is when the PIN was last changed.
+	PINSetAt     *Time `json:"pinSetAt,omitempty"`
+	AttemptsLeft int   `json:"attemptsLeft"`
 }
 
 // AccountInfo describes one account of a wallet.
@@ -216,6 +261,7 @@ type AccountInfo struct {
 	Address string `json:"address"`
 	// Custody says where the private key can be in the clear.
 	Custody string `json:"custody"`
+	Label   string `json:"label,omitempty"`
 }
 
 // ProvenanceRecord says where a share of a wallet's randomness came from,

@@ -29,7 +29,7 @@ func TestWireNames(t *testing.T) {
 	}{
 		{wallet, walletJSON},
 		{ipc.CreateWalletResult{Wallet: wallet, Receipt: receipt}, `{"existing":false,"wallet":` + walletJSON + `,"receipt":` + receiptJSON + `}`},
-		{ipc.DeriveAccountResult{Existing: true, Account: accounts[0], Receipt: receipt}, `{"existing":true,"account":` + accountJSON + `,"receipt":` + receiptJSON + `}`},
+		{ipc.DeriveAccountResult{Existing: true, Account: accounts[0], Accounts: accounts, Receipt: receipt}, `{"existing":true,"account":` + accountJSON + `,"accounts":[` + accountJSON + `],"receipt":` + receiptJSON + `}`},
 		{ipc.ListWalletsResult{Wallets: []ipc.WalletInfo{}, Cursor: "c"}, `{"wallets":[],"cursor":"c"}`},
 		{
 			ipc.SignTransactionResult{Raw: id, Hash: id, Transaction: json.RawMessage(`{}`), Signature: id, AttemptsLeft: 1},

@@ -22,6 +22,7 @@ type Config struct {
 	Entropy Entropy `toml:"entropy"`
 	KMS     KMS     `toml:"kms"`
 	PIN     PIN     `toml:"pin"`
+	Wallets Wallets `toml:"wallets"`
 	Limits  Limits  `toml:"limits"`
 	Log     Log     `toml:"log"`
 }
@@ -32,6 +33,8 @@ type Socket struct {
 	Mode  string   `toml:"mode"`  // octal, as chmod takes it
 	Group string   `toml:"group"` // name or number; empty: the daemon's own
 	Allow []uint32 `toml:"allow"` // uids; absent: the daemon's own and root
+	// Operators may unfreeze, restore and delete any relay's wallets.
+	Operators []uint32 `toml:"operators"` // uids; absent: the daemon's own and root
 }
 
 // Store is the database.
@@ -92,6 +95,11 @@ type PIN struct {
 	Lifetime    uint32 `toml:"lifetime"`
 }
 
+// Wallets are choices about wallets in general.
+type Wallets struct {
+	DeleteGrace Duration `toml:"delete_grace"` // from deletion to purge
+}
+
 // Limits bound what one connection, one uid and all of them may ask for.
 type Limits struct {
 	MessageBytes      int      `toml:"message_bytes"`
@@ -136,6 +144,7 @@ func Default() Config {
 		KMS:    KMS{Timeout: second(5), Attempts: 4},
 		PIN: PIN{Memory: 19456, Time: 2, Threads: 1, Waiting: 64,
 			Consecutive: 10, Window: 30, WindowDays: 30, Lifetime: 1000},
+		Wallets: Wallets{DeleteGrace: second(30 * 24 * 3600)},
 		Limits: Limits{MessageBytes: 1 << 20, Depth: 64, Batch: 64, InFlight: 32, InFlightPerUID: 128,
 			Connections: 256, ConnectionsPerUID: 64, IdleTimeout: second(600), WriteTimeout: second(30),
 			RequestTimeout: second(60), Unlocks: 1000},

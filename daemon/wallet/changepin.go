@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"errors"
 
+	"github.com/sigild/sigild/daemon/policy"
 	"github.com/sigild/sigild/daemon/seal"
 )
 
@@ -17,8 +18,18 @@ type ChangePINRequest struct {
 	Digest      [32]byte // of the parameters without the PINs
 }
 
-// ChangedPIN is the answer to a PIN change.
-type ChangedPIN struct {
+// SetPolicyRequest asks for another policy.
+type SetPolicyRequest struct {
+	Peer      Peer
+	RequestID string
+	Wallet    seal.ID
+	Policy    policy.Policy
+	PIN       []byte
+	Digest    [32]byte // of the parameters without the PIN
+}
+
+// Changed is the answer to a PIN change or a new policy.
+type Changed struct {
 	Existing bool
 	Info     *Info
 	Receipt  *Receipt
@@ -26,69 +37,106 @@ type ChangedPIN struct {
 
 // ChangePIN seals the wallet's keys anew under another PIN: in one transaction,
 // idempotent as Create is. The address stays, and the old ciphertext is gone
-// from the database. Unlocks of the wallet end.
-func (s *Service) ChangePIN(ctx context.Context, r *ChangePINRequest) (*ChangedPIN, error) {
-	if err := checkText("requestId", r.RequestID, 1, maxRequestID); err != nil {
-		return nil, err
+// from the record. Unlocks of the wallet end.
+func (s *Service) ChangePIN(ctx context.Context, r *ChangePINRequest) (*Changed, error) {
+	c := &resealing{peer: r.Peer, method: "changePin", requestID: r.RequestID, wallet: r.Wallet,
+		pin: r.PIN, newPIN: r.NewPIN, digest: r.Digest}
+	c.check = func() error {
+		if subtle.ConstantTimeCompare(r.PIN, r.NewPIN) == 1 {
+			return &FieldError{"newPin", "is the old one"}
+		}
+		return seal.CheckNew(r.NewPIN)
 	}
-	key := newRequestKey(r.Peer.UID, string(r.Wallet[:]), "changePin", r.RequestID)
-	if c, err := s.changedBefore(ctx, r, key); c != nil || err != nil {
-		return c, err
+	c.apply = func(o *opened, now int64) error {
+		o.State.PINSet = now
+		return nil
 	}
-	if err := seal.CheckNew(r.NewPIN); err != nil {
-		return nil, err
-	}
-	if subtle.ConstantTimeCompare(r.PIN, r.NewPIN) == 1 {
-		return nil, &FieldError{"newPin", "is the old one"}
-	}
-	_, err := s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, usable, func(o *opened) error {
-		return s.reseal(ctx, r, key, o)
-	})
-	if err != nil && !errors.Is(err, ErrRequestReused) {
-		return nil, errors.Join(err, s.audit(ctx, Event{Action: "changePin", Peer: r.Peer, Wallet: r.Wallet,
-			Digest: r.Digest[:], Result: reasonOf(err)}))
-	}
-	c, again := s.changedBefore(ctx, r, key)
-	if c == nil || again != nil {
-		return nil, errors.Join(err, again)
-	}
-	c.Existing = err != nil
-	return c, nil
+	return s.reseal(ctx, c)
 }
 
-func (s *Service) changedBefore(ctx context.Context, r *ChangePINRequest, key RequestKey) (*ChangedPIN, error) {
-	d, err := s.repeated(ctx, key, r.Digest)
+// SetPolicy gives the wallet another policy, which only its PIN can do.
+// Unlocks of the wallet end.
+func (s *Service) SetPolicy(ctx context.Context, r *SetPolicyRequest) (*Changed, error) {
+	rules, err := r.Policy.Encode()
+	if err != nil {
+		return nil, &FieldError{"policy", err.Error()}
+	}
+	c := &resealing{peer: r.Peer, method: "setPolicy", requestID: r.RequestID, wallet: r.Wallet,
+		pin: r.PIN, newPIN: r.PIN, digest: r.Digest}
+	c.check = func() error { return nil }
+	c.apply = func(o *opened, _ int64) error {
+		o.Header.Policy = rules
+		return nil
+	}
+	return s.reseal(ctx, c)
+}
+
+// resealing is a request that opens a record, changes it and seals it anew.
+type resealing struct {
+	peer        Peer
+	method      string
+	requestID   string
+	wallet      seal.ID
+	pin, newPIN []byte
+	digest      [32]byte
+	check       func() error // before anything is charged
+	apply       func(o *opened, now int64) error
+}
+
+func (c *resealing) event(result string) Event {
+	return Event{Action: c.method, Peer: c.peer, Wallet: c.wallet, Digest: c.digest[:], Result: result}
+}
+
+func (s *Service) reseal(ctx context.Context, c *resealing) (*Changed, error) {
+	if err := checkText("requestId", c.requestID, 1, maxRequestID); err != nil {
+		return nil, err
+	}
+	key := newRequestKey(c.peer.UID, string(c.wallet[:]), c.method, c.requestID)
+	if done, err := s.resealedBefore(ctx, c, key); done != nil || err != nil {
+		return done, err
+	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	_, err := s.withPIN(ctx, c.peer, c.wallet, c.pin, usable, func(o *opened) error {
+		return s.resealOpened(ctx, c, key, o)
+	})
+	if err != nil && !errors.Is(err, ErrRequestReused) {
+		return nil, errors.Join(err, s.audit(ctx, c.event(reasonOf(err))))
+	}
+	done, again := s.resealedBefore(ctx, c, key)
+	if done == nil || again != nil {
+		return nil, errors.Join(err, again)
+	}
+	done.Existing = err != nil
+	return done, nil
+}
+
+func (s *Service) resealedBefore(ctx context.Context, c *resealing, key RequestKey) (*Changed, error) {
+	d, err := s.repeated(ctx, key, c.digest)
 	if d == nil || err != nil {
 		return nil, err
 	}
-	info, err := s.Get(ctx, r.Peer, d.Wallet)
+	info, err := s.Get(ctx, c.peer, d.Wallet)
 	if err != nil {
 		return nil, err
 	}
-	receipt, err := s.receipt(ctx, "changePin", d, info)
+	receipt, err := s.receipt(ctx, c.method, d, info)
 	if err != nil {
 		return nil, err
 	}
-	return &ChangedPIN{Existing: true, Info: info, Receipt: receipt}, nil
+	return &Changed{Existing: true, Info: info, Receipt: receipt}, nil
 }
 
-func (s *Service) reseal(ctx context.Context, r *ChangePINRequest, key RequestKey, o *opened) error {
+func (s *Service) resealOpened(ctx context.Context, c *resealing, key RequestKey, o *opened) error {
 	now := s.Now().Unix()
-	o.State.Revision++
-	o.State.PINSet = now
-	o.Header.Keys.Host = s.Token.Keys().Host
-	next, err := s.seal(ctx, r.NewPIN, o.Header, o.State, o.wrapped)
-	if err != nil {
+	if err := c.apply(o, now); err != nil {
 		return err
 	}
-	request, err := s.request(ctx, key, &done{Digest: r.Digest, Wallet: r.Wallet, Time: now})
-	if err != nil {
+	d := &done{Digest: c.digest, Wallet: c.wallet, Time: now}
+	if err := s.rewrite(ctx, c.newPIN, o, key, d, nil); err != nil {
 		return err
 	}
-	err = s.Store.Replace(ctx, Change{Wallet: r.Wallet, Relay: o.Header.Relay, Prev: o.Stored, Next: next, Request: request})
-	if err != nil {
-		return err
-	}
-	s.endWallet(ctx, r.Wallet)
-	return s.audit(ctx, Event{Action: "changePin", Peer: r.Peer, Wallet: r.Wallet, Digest: r.Digest[:], Result: "ok"})
+	s.endWallet(ctx, c.wallet)
+	return s.audit(ctx, c.event("ok"))
 }

@@ -20,6 +20,7 @@ type CreateRequest struct {
 	ExternalID string
 	Tags       []string // up to MaxTags of up to 64 bytes
 	Label      string   // up to 256 bytes
+	Policy     policy.Policy
 	PIN        []byte
 	Digest     [32]byte // of the parameters without the PIN
 }
@@ -37,6 +38,9 @@ func (r *CreateRequest) check() error {
 	}
 	if err := checkText("owner", r.Owner, 1, maxOwner); err != nil {
 		return err
+	}
+	if err := r.Policy.Validate(); err != nil {
+		return &FieldError{"policy", err.Error()}
 	}
 	u := Update{Label: &r.Label, ExternalID: &r.ExternalID, Tags: &r.Tags}
 	return u.check()
@@ -140,7 +144,7 @@ func (s *Service) forge(ctx context.Context, r *CreateRequest, n *NewWallet) (er
 }
 
 func (s *Service) sealNew(ctx context.Context, r *CreateRequest, n *NewWallet, a *account, derivation Object, sources []seal.Source) error {
-	rules, err := policy.Default().Encode()
+	rules, err := r.Policy.Encode()
 	if err != nil {
 		return err
 	}
@@ -163,12 +167,12 @@ func (s *Service) sealNew(ctx context.Context, r *CreateRequest, n *NewWallet, a
 
 // wrap has the token encrypt a new wallet's keys.
 func (s *Service) wrap(ctx context.Context, derivation, root Object) (*seal.Wrapped, error) {
-	k, err := s.Token.Wrap(ctx, Derivation, derivation)
+	k, err := s.Token.Wrap(ctx, s.Token.Keys(), Derivation, derivation)
 	if err != nil {
 		return nil, err
 	}
 	w := &seal.Wrapped{Derivation: k}
-	d, err := s.Token.Wrap(ctx, Root, root)
+	d, err := s.Token.Wrap(ctx, s.Token.Keys(), Root, root)
 	if err != nil {
 		w.Wipe()
 		return nil, err

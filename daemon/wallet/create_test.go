@@ -122,10 +122,10 @@ func TestDeriveIsIdempotent(t *testing.T) {
 	b := newBench(t)
 	id := b.create(t, "r").Info.Header.Wallet
 	request := func() *wallet.DeriveRequest {
-		return &wallet.DeriveRequest{Peer: b.peer, RequestID: "d", Wallet: id, PIN: []byte(goodPIN)}
+		return &wallet.DeriveRequest{Peer: b.peer, Count: 1, RequestID: "d", Wallet: id, PIN: []byte(goodPIN)}
 	}
 	first, err := b.Derive(context.Background(), request())
-	if err != nil || first.Existing || first.Account.Index != 1 {
+	if err != nil || first.Existing || first.Accounts[0].Index != 1 {
 		t.Fatalf("%+v, %v", first, err)
 	}
 	again := request()
@@ -155,7 +155,7 @@ func TestEveryAccountSigns(t *testing.T) {
 	b := newBench(t)
 	id := b.create(t, "r").Info.Header.Wallet
 	for n := range 3 {
-		if _, err := b.Derive(context.Background(), &wallet.DeriveRequest{Peer: b.peer,
+		if _, err := b.Derive(context.Background(), &wallet.DeriveRequest{Peer: b.peer, Count: 1,
 			RequestID: string(rune('a' + n)), Wallet: id, PIN: []byte(goodPIN)}); err != nil {
 			t.Fatal(err)
 		}

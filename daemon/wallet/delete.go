@@ -77,7 +77,10 @@ func (s *Service) delete(ctx context.Context, r *DeleteRequest, key RequestKey) 
 		}
 		return s.bury(ctx, r, key)
 	}
-	_, err := s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, deletable, func(*opened) error { return s.bury(ctx, r, key) })
+	_, err := s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, deletable, func(o *opened) error {
+		o.rewritten = true
+		return s.bury(ctx, r, key)
+	})
 	return err
 }
 

@@ -3,43 +3,51 @@ package wallet
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/sigild/sigild/daemon/seal"
 )
 
-// DeriveRequest asks for the next account of a wallet.
+// DeriveRequest asks for the next accounts of a wallet.
 type DeriveRequest struct {
 	Peer      Peer
 	RequestID string
 	Wallet    seal.ID
+	Count     int // 1 to MaxDerive
 	PIN       []byte
 	Digest    [32]byte // of the parameters without the PIN
 }
 
+// MaxDerive is how many accounts one request may add.
+const MaxDerive = 32
+
 // Derived is the answer to a derivation.
 type Derived struct {
 	Existing bool
-	Account  seal.Account
+	Accounts []seal.Account
 	Info     *Info
 	Receipt  *Receipt
 }
 
-// Derive adds the next account to a wallet: a root pair of its own, so that no
-// two accounts are related, and a tweak from the wallet's derivation key. It is
-// idempotent as Create is.
+// Derive adds the next accounts to a wallet, all or none: each has a root pair
+// of its own, so that no two are related, and a tweak from the wallet's
+// derivation key. It is idempotent as Create is.
 func (s *Service) Derive(ctx context.Context, r *DeriveRequest) (*Derived, error) {
 	if err := checkText("requestId", r.RequestID, 1, maxRequestID); err != nil {
 		return nil, err
+	}
+	if r.Count < 1 || r.Count > MaxDerive {
+		return nil, &FieldError{"count", fmt.Sprintf("must be 1 to %d", MaxDerive)}
 	}
 	key := newRequestKey(r.Peer.UID, string(r.Wallet[:]), "deriveAccount", r.RequestID)
 	if d, err := s.derivedBefore(ctx, r, key); d != nil || err != nil {
 		return d, err
 	}
-	_, err := s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, mayDerive, func(o *opened) error {
-		return s.addAccount(ctx, r, key, o)
+	_, err := s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, r.check, func(o *opened) error {
+		return s.addAccounts(ctx, r, key, o)
 	})
 	if err != nil && !errors.Is(err, ErrRequestReused) {
-		return nil, err
+		return nil, errors.Join(err, s.audit(ctx, r.event(reasonOf(err))))
 	}
 	d, again := s.derivedBefore(ctx, r, key)
 	if d == nil || again != nil {
@@ -49,11 +57,15 @@ func (s *Service) Derive(ctx context.Context, r *DeriveRequest) (*Derived, error
 	return d, nil
 }
 
-func mayDerive(p *seal.Parsed) error {
+func (r *DeriveRequest) event(result string) Event {
+	return Event{Action: "deriveAccount", Peer: r.Peer, Wallet: r.Wallet, Digest: r.Digest[:], Result: result}
+}
+
+func (r *DeriveRequest) check(p *seal.Parsed) error {
 	if err := usable(p); err != nil {
 		return err
 	}
-	if len(p.Header.Accounts) >= MaxAccounts {
+	if len(p.Header.Accounts)+r.Count > MaxAccounts {
 		return ErrTooManyAccounts
 	}
 	return nil
@@ -68,59 +80,84 @@ func (s *Service) derivedBefore(ctx context.Context, r *DeriveRequest, key Reque
 	if err != nil {
 		return nil, err
 	}
-	if int64(done.Account) >= int64(len(info.Header.Accounts)) {
+	first, last := int64(done.Account), int64(done.Account)+int64(r.Count)
+	if last > int64(len(info.Header.Accounts)) {
 		return nil, seal.ErrCorrupt
 	}
 	receipt, err := s.receipt(ctx, "deriveAccount", done, info)
 	if err != nil {
 		return nil, err
 	}
-	return &Derived{Existing: true, Account: info.Header.Accounts[done.Account], Info: info, Receipt: receipt}, nil
+	return &Derived{Existing: true, Accounts: info.Header.Accounts[first:last], Info: info, Receipt: receipt}, nil
 }
 
-// addAccount makes the account, seals the record anew and stores it.
-func (s *Service) addAccount(ctx context.Context, r *DeriveRequest, key RequestKey, o *opened) error {
-	index, now := uint32(len(o.Header.Accounts)), s.Now().Unix()
-	addr, next, err := s.grow(ctx, r.PIN, o, index, now)
+// addAccounts makes the accounts, seals the record anew and stores it.
+func (s *Service) addAccounts(ctx context.Context, r *DeriveRequest, key RequestKey, o *opened) error {
+	first, now := uint32(len(o.Header.Accounts)), s.Now().Unix()
+	addresses, err := s.grow(ctx, o, r.Count, now)
 	if err != nil {
 		return err
 	}
-	request, err := s.request(ctx, key, &done{Digest: r.Digest, Wallet: r.Wallet, Account: index, Time: now})
-	if err != nil {
+	d := &done{Digest: r.Digest, Wallet: r.Wallet, Account: first, Time: now}
+	if err := s.rewrite(ctx, r.PIN, o, key, d, addresses); err != nil {
 		return err
 	}
-	c := Change{Wallet: r.Wallet, Relay: o.Header.Relay, Prev: o.Stored, Next: next, Addresses: [][20]byte{*addr}, Request: request}
-	if err := s.Store.Replace(ctx, c); err != nil {
-		return err
-	}
-	return s.audit(ctx, Event{Action: "deriveAccount", Peer: r.Peer, Wallet: r.Wallet,
-		Account: index, Digest: r.Digest[:], Result: "ok"})
+	e := r.event("ok")
+	e.Account = first
+	return s.audit(ctx, e)
 }
 
-// grow gives the record with one account more, and that account's address.
-func (s *Service) grow(ctx context.Context, pin []byte, o *opened, index uint32, now int64) (addr *[20]byte, next []byte, err error) {
+// grow adds accounts to an opened record and gives their addresses.
+func (s *Service) grow(ctx context.Context, o *opened, count int, now int64) (addresses [][20]byte, err error) {
 	held := &objects{token: s.Token}
 	defer held.destroy(ctx, &err)
 	derivation, err := held.add(s.Token.Unwrap(ctx, o.Header.Keys, o.Header.Mechanism, Derivation, o.wrapped.Derivation))
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	for range count {
+		addr, err := s.growOne(ctx, held, o, derivation, now)
+		if err != nil {
+			return nil, err
+		}
+		addresses = append(addresses, addr)
+	}
+	return addresses, nil
+}
+
+func (s *Service) growOne(ctx context.Context, held *objects, o *opened, derivation Object, now int64) ([20]byte, error) {
+	index := uint32(len(o.Header.Accounts))
 	a, err := s.generateRoot(ctx, held)
 	if err != nil {
-		return nil, nil, err
+		return [20]byte{}, err
 	}
 	if err := s.derive(ctx, a, derivation, index); err != nil {
-		return nil, nil, err
+		return [20]byte{}, err
 	}
 	defer a.tweak.wipe()
-	root, err := s.Token.Wrap(ctx, Root, a.root)
+	root, err := s.Token.Wrap(ctx, o.Header.Keys, Root, a.root)
 	if err != nil {
-		return nil, nil, err
+		return [20]byte{}, err
 	}
 	o.wrapped.Roots = append(o.wrapped.Roots, root)
 	o.Header.Accounts = append(o.Header.Accounts, s.describe(a, index, now))
+	return address(a.public), nil
+}
+
+// rewrite seals an opened and changed record under a PIN and puts it in the
+// place of the old one, with the request that asked for it.
+func (s *Service) rewrite(ctx context.Context, pin []byte, o *opened, key RequestKey, d *done, addresses [][20]byte) error {
 	o.State.Revision++
-	next, err = s.seal(ctx, pin, o.Header, o.State, o.wrapped)
-	at := address(a.public)
-	return &at, next, err
+	o.Header.Keys.Host = s.Token.Keys().Host
+	next, err := s.seal(ctx, pin, o.Header, o.State, o.wrapped)
+	if err != nil {
+		return err
+	}
+	request, err := s.request(ctx, key, d)
+	if err != nil {
+		return err
+	}
+	o.rewritten = true
+	return s.Store.Replace(ctx, Change{Wallet: d.Wallet, Relay: o.Header.Relay, Prev: o.Stored, Next: next,
+		Addresses: addresses, Request: request})
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/ethereum/go-ethereum/crypto"
 
 	"github.com/sigild/sigild/daemon/guard"
+	"github.com/sigild/sigild/daemon/policy"
 	"github.com/sigild/sigild/daemon/seal"
 	"github.com/sigild/sigild/daemon/store"
 	"github.com/sigild/sigild/daemon/wallet"
@@ -111,7 +112,7 @@ func (k *scriptedToken) aead() cipher.AEAD {
 	return aead
 }
 
-func (k *scriptedToken) Wrap(_ context.Context, c wallet.Class, o wallet.Object) ([]byte, error) {
+func (k *scriptedToken) Wrap(_ context.Context, _ seal.KeyIDs, c wallet.Class, o wallet.Object) ([]byte, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err := k.enter("Wrap"); err != nil {
@@ -376,7 +377,7 @@ func (b *bench) create(t testing.TB, request string) *wallet.Created {
 
 func (b *bench) creation(request string) *wallet.CreateRequest {
 	return &wallet.CreateRequest{Peer: b.peer, RequestID: request, Owner: "user-1",
-		PIN: []byte(goodPIN), Digest: sha256.Sum256([]byte(request))}
+		Policy: policy.Default(), PIN: []byte(goodPIN), Digest: sha256.Sum256([]byte(request))}
 }
 
 func (b *bench) objectsLeft() error {

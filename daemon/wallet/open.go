@@ -10,7 +10,8 @@ import (
 // opened is a record that its PIN opened: the token's ciphertexts of the keys.
 type opened struct {
 	*seal.Parsed
-	wrapped *seal.Wrapped
+	wrapped   *seal.Wrapped
+	rewritten bool // the stored record is newer than Parsed
 }
 
 // withPIN checks a PIN and, when it is right, runs use with the opened record.
@@ -39,7 +40,32 @@ func (s *Service) withPIN(ctx context.Context, peer Peer, id seal.ID, pin []byte
 		return Attempts{}, err
 	}
 	defer o.wrapped.Wipe()
-	return attempts, use(o)
+	if err := use(o); err != nil {
+		return Attempts{}, err
+	}
+	return attempts, s.modernise(ctx, peer, pin, o)
+}
+
+// modernise seals a record anew that was made with a cheaper PIN stretching or
+// an older host key than new ones are. The PIN is at hand only now.
+func (s *Service) modernise(ctx context.Context, peer Peer, pin []byte, o *opened) error {
+	have, want := o.Header.KDF, s.KDF
+	weaker := have.Memory <= want.Memory && have.Time <= want.Time &&
+		(have.Memory < want.Memory || have.Time < want.Time)
+	if o.rewritten || (!weaker && o.Header.Keys.Host == s.Token.Keys().Host) {
+		return nil
+	}
+	o.State.Revision++
+	o.Header.Keys.Host = s.Token.Keys().Host
+	next, err := s.seal(ctx, pin, o.Header, o.State, o.wrapped)
+	if err != nil {
+		return err
+	}
+	err = s.Store.Replace(ctx, Change{Wallet: o.Header.Wallet, Relay: o.Header.Relay, Prev: o.Stored, Next: next})
+	if err != nil {
+		return err
+	}
+	return s.audit(ctx, Event{Action: "modernise", Peer: peer, Wallet: o.Header.Wallet, Result: "ok"})
 }
 
 // usable refuses a wallet that is deleted or frozen.

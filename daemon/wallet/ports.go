@@ -35,7 +35,8 @@ type Token interface {
 	GenerateRoot(ctx context.Context) (Object, [65]byte, error)
 	// ImportSecret brings in a secret that can only HMAC.
 	ImportSecret(ctx context.Context, secret []byte) (Object, error)
-	Wrap(ctx context.Context, c Class, o Object) ([]byte, error)
+	// Wrap encrypts an object under the named keys.
+	Wrap(ctx context.Context, k seal.KeyIDs, c Class, o Object) ([]byte, error)
 	Unwrap(ctx context.Context, k seal.KeyIDs, mechanism uint64, c Class, wrapped []byte) (Object, error)
 	HMACSHA512(ctx context.Context, o Object, data []byte) ([64]byte, error)
 	// SignECDSA gives r ‖ s of the raw ECDSA over digest.

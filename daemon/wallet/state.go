@@ -184,3 +184,32 @@ func indexOf(p *seal.Parsed) Index {
 	return Index{Owner: p.Header.Owner, Created: p.Header.Created, ExternalID: p.State.ExternalID,
 		Tags: slices.Clone(p.State.Tags), Deleted: p.State.Deleted}
 }
+
+// everything is how many wallets FreezeAll reads at a time.
+const everything = 500
+
+// FreezeAll freezes the wallets of all relays, and says how many it froze. It
+// goes on over wallets whose record is corrupt and names their number in the
+// error.
+func (s *Service) FreezeAll(ctx context.Context, a Actor, by string) (frozen int, err error) {
+	var after *seal.ID
+	var failed []error
+	for {
+		ids, err := s.Store.Everything(ctx, after, everything)
+		if err != nil {
+			return frozen, err
+		}
+		if len(ids) == 0 {
+			return frozen, errors.Join(failed...)
+		}
+		for _, id := range ids {
+			switch _, err := s.Freeze(ctx, a, id, by); {
+			case err == nil:
+				frozen++
+			case !errors.Is(err, ErrDeleted):
+				failed = append(failed, err)
+			}
+		}
+		after = &ids[len(ids)-1]
+	}
+}

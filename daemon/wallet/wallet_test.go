@@ -72,17 +72,17 @@ func TestPublicKeyIsTweakTimesRoot(t *testing.T) {
 	if got := c.Info.Header.Accounts[0]; string(got.Public) != string(crypto.CompressPubkey(want)) {
 		t.Errorf("account 0: public key %x, want %x", got.Public, crypto.CompressPubkey(want))
 	}
-	d, err := b.Derive(context.Background(), &wallet.DeriveRequest{Peer: b.peer, RequestID: "d1",
+	d, err := b.Derive(context.Background(), &wallet.DeriveRequest{Peer: b.peer, Count: 1, RequestID: "d1",
 		Wallet: c.Info.Header.Wallet, PIN: []byte(goodPIN)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want = expected(t, scalar(2), b.entropy.seed[:], 1)
-	if string(d.Account.Public) != string(crypto.CompressPubkey(want)) {
-		t.Errorf("account 1: public key %x, want %x", d.Account.Public, crypto.CompressPubkey(want))
+	if string(d.Accounts[0].Public) != string(crypto.CompressPubkey(want)) {
+		t.Errorf("account 1: public key %x, want %x", d.Accounts[0].Public, crypto.CompressPubkey(want))
 	}
-	if addr := crypto.PubkeyToAddress(*want); [20]byte(d.Account.Address) != addr {
-		t.Errorf("account 1: address %x, want %x", d.Account.Address, addr)
+	if addr := crypto.PubkeyToAddress(*want); [20]byte(d.Accounts[0].Address) != addr {
+		t.Errorf("account 1: address %x, want %x", d.Accounts[0].Address, addr)
 	}
 	if err := b.objectsLeft(); err != nil {
 		t.Error(err)
