@@ -168,6 +168,9 @@ func openGeneration(ctx context.Context, t *hsm.Token, id seal.ID, g generation)
 	if err != nil {
 		return nil, fmt.Errorf("token keys of generation %d: %w", g.Number, err)
 	}
+	if g.Enforcement == hsm.EnforcedByToken && keys.Enforcement() != hsm.EnforcedByToken {
+		return nil, fmt.Errorf("generation %d: %w", g.Number, ErrEnforcement)
+	}
 	for _, f := range g.Fingerprints {
 		if err := keys.CheckFingerprint(ctx, hsm.Purpose(f.Purpose), f.Value); err != nil {
 			return nil, fmt.Errorf("token key %s of generation %d: %w", hsm.Purpose(f.Purpose), g.Number, err)

@@ -20,6 +20,9 @@ var (
 	ErrNotProvisioned = errors.New("this host is not provisioned: run `sigild provision`")
 	// ErrProvisioned is returned by a second provisioning.
 	ErrProvisioned = errors.New("this host is provisioned already; provisioning again would make every wallet unusable")
+	// ErrEnforcement is returned when the token no longer refuses what it
+	// refused at provisioning.
+	ErrEnforcement = errors.New("the token enforces less than it did when it was provisioned: its module or configuration was changed")
 	// ErrInstallation is returned when the installation document was changed
 	// outside the daemon, or belongs to another token.
 	ErrInstallation = errors.New("the installation document was changed outside the daemon or belongs to another token")
@@ -51,6 +54,7 @@ type generation struct {
 	Number       uint32        `cbor:"1,keyasint"`
 	Mechanism    uint64        `cbor:"2,keyasint"` // CKM_ that wraps wallets' keys
 	Fingerprints []fingerprint `cbor:"3,keyasint"` // ascending by purpose
+	Enforcement  string        `cbor:"4,keyasint"` // who refused to give keys out at provisioning
 }
 
 type fingerprint struct {

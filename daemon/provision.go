@@ -168,7 +168,7 @@ func (p *provisioning) makeKeys(ctx context.Context) error {
 		return err
 	}
 	p.say("token keys: wrap mechanism %#x, enforcement by %s", mechanism, report.Enforcement)
-	g := generation{Number: 1, Mechanism: uint64(mechanism)}
+	g := generation{Number: 1, Mechanism: uint64(mechanism), Enforcement: p.keys.Enforcement()}
 	for _, purpose := range hsm.Purposes() {
 		if slices.ContainsFunc(report.Skipped, func(s hsm.Skipped) bool { return s.Purpose == purpose }) {
 			continue
