@@ -41,8 +41,8 @@ bench: deps ## signatures through the socket beside direct C_Sign, and other rat
 
 lint: ## gofmt, vet, staticcheck, shellcheck where it is installed
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
-	$(GO) vet $(PACKAGES) ./testdata/...
-	$(GO) run $(STATICCHECK) $(PACKAGES) ./testdata/...
+	$(GO) vet $(PACKAGES) ./testdata/demo
+	$(GO) run $(STATICCHECK) $(PACKAGES) ./testdata/demo
 	$(GO) mod tidy -diff
 	$(GO) mod verify
 	@if command -v shellcheck >/dev/null; then shellcheck .ci/run testdata/install-deps; fi

@@ -149,9 +149,6 @@ func strictCBOR(data []byte, v any) error {
 	return nil
 }
 
-// current is the generation that new wallets use: the newest.
-func (i *installation) current() generation { return i.Generations[len(i.Generations)-1] }
-
 // keysDigest is what the guard root holds of the token's keys:
 // SHA-256("sigild/keys/v1" ‖ for each generation and key: generation (4, big
 // endian) ‖ purpose (1) ‖ length (4) ‖ fingerprint).

@@ -37,6 +37,9 @@ type Options struct {
 	// Config is appended to the configuration, section by section: the key is
 	// the section, the value its lines.
 	Config map[string]string
+	// WithoutKMS leaves the section of the KMS endpoint out, as a configuration
+	// that drops that source must.
+	WithoutKMS bool
 	// Dev marks the installation as a throw-away one.
 	Dev bool
 	// Progress gets what `sigild provision` says, Log what `sigild run` logs,
@@ -54,6 +57,7 @@ type Host struct {
 
 	pin     []byte
 	process *process
+	tap     *Tap
 }
 
 // New starts the devices and writes the configuration.
@@ -84,15 +88,20 @@ func New(ctx context.Context, o Options) (_ *Host, err error) {
 
 // makeToken makes a SoftHSM token with random PINs.
 func (h *Host) makeToken(ctx context.Context) error {
-	tokens := filepath.Join(h.Dir, "tokens")
-	if err := os.Mkdir(tokens, 0o700); err != nil {
-		return err
-	}
-	conf := fmt.Sprintf("directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\n", tokens)
+	conf := fmt.Sprintf("directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\n", h.Tokens())
 	if err := os.WriteFile(h.tokenConf(), []byte(conf), 0o600); err != nil {
 		return err
 	}
 	h.pin = randomHex(16)
+	return h.NewToken(ctx)
+}
+
+// NewToken makes an empty token with the host's label and user PIN in the
+// folder Tokens, which must not exist: another token that calls itself the same.
+func (h *Host) NewToken(ctx context.Context) error {
+	if err := os.Mkdir(h.Tokens(), 0o700); err != nil {
+		return err
+	}
 	so := randomHex(16)
 	cmd := exec.CommandContext(ctx, "softhsm2-util", "--init-token", "--free", "--label", h.Label,
 		"--pin", string(h.pin), "--so-pin", string(so))
@@ -103,8 +112,19 @@ func (h *Host) makeToken(ctx context.Context) error {
 	return nil
 }
 
-func (h *Host) tokenConf() string  { return filepath.Join(h.Dir, "softhsm2.conf") }
-func (h *Host) configPath() string { return filepath.Join(h.Dir, "sigild.toml") }
+func (h *Host) tokenConf() string { return filepath.Join(h.Dir, "softhsm2.conf") }
+
+// ConfigPath is the path of sigild's configuration.
+func (h *Host) ConfigPath() string { return filepath.Join(h.Dir, "sigild.toml") }
+
+// Tokens is the folder in which SoftHSM keeps its tokens.
+func (h *Host) Tokens() string { return filepath.Join(h.Dir, "tokens") }
+
+// Environment is what a process needs besides the configuration: where SoftHSM
+// finds its tokens, and the credentials of the KMS endpoint.
+func (h *Host) Environment() []string {
+	return append([]string{"SOFTHSM2_CONF=" + h.tokenConf()}, h.KMS.Env()...)
+}
 
 // Database is the path of the database.
 func (h *Host) Database() string { return filepath.Join(h.Dir, "sigild.db") }
@@ -128,8 +148,8 @@ func (h *Host) WriteConfig() error {
 		{"store", fmt.Sprintf("path = %q", h.Database())},
 		{"audit", fmt.Sprintf("path = %q", h.AuditLog())},
 		{"token", fmt.Sprintf("module = %q\nlabel = %q", h.Module, h.Label)},
-		{"tpm", fmt.Sprintf("device = %q\nprofile = \"uki\"", h.TPM.Device)},
-		{"kms", fmt.Sprintf("region = %q\nendpoint = %q\nallow_http = true", h.KMS.Region(), h.KMS.Endpoint())},
+		{"tpm", fmt.Sprintf("device = %q\nprofile = \"uki\"", h.device())},
+		{"kms", h.kms()},
 		{"entropy", ""}, {"pin", ""}, {"limits", ""}, {"log", ""},
 	}
 	var b strings.Builder
@@ -137,14 +157,22 @@ func (h *Host) WriteConfig() error {
 	for _, s := range sections {
 		fmt.Fprintf(&b, "\n[%s]\n%s\n%s\n", s.name, s.lines, h.Config[s.name])
 	}
-	return os.WriteFile(h.configPath(), []byte(b.String()), 0o600)
+	return os.WriteFile(h.ConfigPath(), []byte(b.String()), 0o600)
+}
+
+// kms gives the lines that name the KMS endpoint.
+func (h *Host) kms() string {
+	if h.WithoutKMS {
+		return ""
+	}
+	return fmt.Sprintf("region = %q\nendpoint = %q\nallow_http = true", h.KMS.Region(), h.KMS.Endpoint())
 }
 
 // Command is a sigild command on this host's configuration.
 func (h *Host) Command(ctx context.Context, args ...string) *exec.Cmd {
 	all := append(append([]string{}, h.Sigild[1:]...), args...)
-	cmd := exec.CommandContext(ctx, h.Sigild[0], append(all, "--config", h.configPath())...)
-	cmd.Env = append(append(append(os.Environ(), "SOFTHSM2_CONF="+h.tokenConf()), h.KMS.Env()...), h.Env...)
+	cmd := exec.CommandContext(ctx, h.Sigild[0], append(all, "--config", h.ConfigPath())...)
+	cmd.Env = append(append(os.Environ(), h.Environment()...), h.Env...)
 	return cmd
 }
 
@@ -191,6 +219,9 @@ func (h *Host) Close() error {
 	}
 	if h.KMS != nil {
 		errs = append(errs, h.KMS.Close())
+	}
+	if h.tap != nil {
+		errs = append(errs, h.tap.close())
 	}
 	if h.TPM != nil {
 		h.TPM.Kill()

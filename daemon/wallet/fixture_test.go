@@ -236,14 +236,7 @@ func mac(key, message []byte) [32]byte {
 	return [32]byte(m.Sum(nil))
 }
 
-// scriptedSeed gives a fixed seed.
-type scriptedSeed struct{ seed [64]byte }
-
-func (s scriptedSeed) Bytes() []byte          { return s.seed[:] }
-func (s scriptedSeed) TokenFeed() []byte      { return make([]byte, 64) }
-func (s scriptedSeed) Sources() []seal.Source { return []seal.Source{{Name: "scripted", Count: 64}} }
-func (s scriptedSeed) Wipe()                  {}
-
+// scriptedEntropy gives a fixed seed, a random one, or an error.
 type scriptedEntropy struct {
 	seed *[64]byte // random when nil
 	err  error

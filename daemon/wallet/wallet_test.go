@@ -244,7 +244,7 @@ func TestRepeatedNonceIsRefused(t *testing.T) {
 	k := big.NewInt(12345) // the nonce of every signature
 	x, _ := crypto.S256().ScalarBaseMult(k.Bytes())
 	b.token.sign = func(d *ecdsa.PrivateKey, z [32]byte) (out [64]byte, err error) {
-		s := new(big.Int).Mul(x, d.D)
+		s := new(big.Int).Mul(x, new(big.Int).SetBytes(crypto.FromECDSA(d)))
 		s.Add(s, new(big.Int).SetBytes(z[:]))
 		s.Mul(s, new(big.Int).ModInverse(k, n)).Mod(s, n)
 		x.FillBytes(out[:32])

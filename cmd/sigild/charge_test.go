@@ -1,0 +1,98 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/google/go-tpm/tpm2"
+
+	"github.com/sigild/sigild/daemon/daemontest"
+	"github.com/sigild/sigild/ipc"
+)
+
+// reboot restarts sigild and the TPM under it.
+func reboot(t testing.TB, h *daemontest.Host) {
+	t.Helper()
+	stop(t, h)
+	if err := h.RebootTPM(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	start(t, h)
+}
+
+// holdHMAC makes the TPM's next HMAC, the one in the middle of a PIN check,
+// wait. The first channel says that one waits, the function lets it go.
+func holdHMAC(tap *daemontest.Tap) (waiting <-chan struct{}, release func()) {
+	arrived, leave := make(chan struct{}, 1), make(chan struct{})
+	tap.Watch(func(code uint32) {
+		if code == uint32(tpm2.TPMCCHMAC) {
+			arrived <- struct{}{}
+			<-leave
+		}
+	})
+	return arrived, func() { tap.Watch(nil); close(leave) }
+}
+
+// killInCheck sends a PIN and kills sigild between the charge and the answer.
+func killInCheck(t testing.TB, h *daemontest.Host, tap *daemontest.Tap, wallet ipc.Hex, pin string) {
+	t.Helper()
+	waiting, release := holdHMAC(tap)
+	defer release()
+	c := dial(t, h.Socket)
+	answer := make(chan error, 1)
+	go func() {
+		_, err := c.SignMessage(testContext(t), ipc.SignMessageParams{WalletID: wallet, Message: ipc.Hex("hello"), PIN: ipc.Secret(pin)})
+		answer <- err
+	}()
+	select {
+	case <-waiting:
+	case err := <-answer:
+		t.Fatalf("answered without the TPM: %v", err)
+	}
+	kill(t, h)
+	if err := <-answer; err == nil {
+		t.Fatal("an answer came from a process that was killed before it")
+	}
+}
+
+func TestKillNineInACheckGivesNoAttemptBack(t *testing.T) {
+	h := newHost(t)
+	tap, err := h.TapTPM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	provision(t, h)
+	start(t, h)
+	c := dial(t, h.Socket)
+	w := create(t, c, "1")
+	left := 10
+	for _, pin := range []string{wrongPIN, rightPIN, wrongPIN} {
+		killInCheck(t, h, tap, w.WalletID, pin)
+		start(t, h)
+		left--
+		if got := attemptsLeft(t, c, w.WalletID); got != left {
+			t.Fatalf("%d attempts left after a kill in a check, want %d", got, left)
+		}
+	}
+	if _, err := tryPIN(t, c, w.WalletID, rightPIN); err != nil {
+		t.Fatal(err)
+	}
+	if got := attemptsLeft(t, c, w.WalletID); got != 10 {
+		t.Errorf("%d attempts left after the right PIN", got)
+	}
+}
+
+func TestKillNineInTheLastCheckLocks(t *testing.T) {
+	h := newHost(t, withConfig(map[string]string{"pin": cheapPIN + "\nconsecutive = 1"}))
+	tap, err := h.TapTPM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	provision(t, h)
+	start(t, h)
+	c := dial(t, h.Socket)
+	w := create(t, c, "1")
+	killInCheck(t, h, tap, w.WalletID, wrongPIN)
+	start(t, h)
+	_, err = tryPIN(t, c, w.WalletID, rightPIN)
+	wantReason(t, err, "locked")
+}

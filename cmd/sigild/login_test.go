@@ -1,0 +1,202 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sigild/sigild/daemon"
+	"github.com/sigild/sigild/daemon/daemontest"
+	"github.com/sigild/sigild/hsm/hsmtest"
+	"github.com/sigild/sigild/ipc"
+)
+
+// pinInFile is a host whose token's PIN is in a file, and whose token counts
+// its calls.
+func pinInFile(t *testing.T) (*daemontest.Host, *hsmtest.Faults) {
+	t.Helper()
+	faults, module := faultyToken(t)
+	h := newHost(t, module)
+	h.Config["token"] = `pin = "file:` + pinFile(h) + `"`
+	if err := h.WriteConfig(); err != nil {
+		t.Fatal(err)
+	}
+	putPIN(t, h, h.TokenPIN())
+	return h, faults
+}
+
+func pinFile(h *daemontest.Host) string { return filepath.Join(h.Dir, "token.pin") }
+
+func putPIN(t *testing.T, h *daemontest.Host, pin []byte) {
+	t.Helper()
+	if err := errors.Join(os.RemoveAll(pinFile(h)), os.WriteFile(pinFile(h), append(pin, '\n'), 0o400)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// falsePIN is as long as the true one, and another at each call.
+func falsePIN(h *daemontest.Host, n byte) []byte {
+	return bytes.Repeat([]byte{'0' + n}, len(h.TokenPIN()))
+}
+
+func TestWrongTokenPINIsTriedOnce(t *testing.T) {
+	h, faults := pinInFile(t)
+	provision(t, h)
+	start(t, h)
+	c := dial(t, h.Socket)
+	w := create(t, c, "1")
+	stop(t, h)
+	for n := range byte(2) {
+		before := faults.Calls("C_Login")
+		putPIN(t, h, falsePIN(h, n))
+		for range 3 {
+			refusedWith(t, h, "refused this user PIN", "token.pin")
+		}
+		if tries := faults.Calls("C_Login") - before; tries != 1 {
+			t.Fatalf("a wrong token PIN was tried %d times in three starts", tries)
+		}
+	}
+	putPIN(t, h, h.TokenPIN())
+	start(t, h)
+	signAll(t, c, w, 0)
+}
+
+func TestWrongTokenPINAtProvisioningIsTriedOnce(t *testing.T) {
+	h, faults := pinInFile(t)
+	putPIN(t, h, []byte("0123456789abcdef0123456789abcdef"))
+	for range 2 {
+		code, said := command(t, h, "", "provision")
+		if code != daemon.ExitConfig {
+			t.Errorf("exit code %d", code)
+		}
+		mustContain(t, said, "refused this user PIN")
+	}
+	if tries := faults.Calls("C_Login"); tries != 1 {
+		t.Errorf("%d log-ins", tries)
+	}
+	putPIN(t, h, h.TokenPIN())
+	provision(t, h)
+	start(t, h)
+}
+
+// TestLogInCutShortIsTriedOnceMore kills sigild in its log-in: whether the
+// token counted the try is unknown, so that there is a second and no third.
+func TestLogInCutShortIsTriedOnceMore(t *testing.T) {
+	h, faults := pinInFile(t)
+	provision(t, h)
+	before := faults.Calls("C_Login")
+	faults.Hang("C_Login")
+	for tries := 1; tries <= 2; tries++ {
+		killInLogin(t, h, faults, before+tries)
+	}
+	refusedWith(t, h, "refused this user PIN")
+	if tries := faults.Calls("C_Login") - before; tries != 2 {
+		t.Errorf("%d log-ins", tries)
+	}
+	faults.Clear("C_Login")
+}
+
+// killInLogin starts sigild and kills it when the token was called that often.
+func killInLogin(t *testing.T, h *daemontest.Host, faults *hsmtest.Faults, calls int) {
+	t.Helper()
+	cmd := h.Command(testContext(t), "run")
+	cmd.Stderr = io.Discard
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	poll := time.NewTicker(2 * time.Millisecond)
+	defer poll.Stop()
+	for faults.Calls("C_Login") < calls {
+		select {
+		case <-poll.C:
+		case <-testContext(t).Done():
+			t.Fatal("sigild does not log in")
+		}
+	}
+	if err := cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait() // killed
+}
+
+func TestPINFileThatOthersMayReadIsRefused(t *testing.T) {
+	h, faults := pinInFile(t)
+	provision(t, h)
+	before := faults.Calls("C_Login")
+	for _, mode := range []os.FileMode{0o440, 0o604, 0o644} {
+		if err := os.Chmod(pinFile(h), mode); err != nil {
+			t.Fatal(err)
+		}
+		code, said := refusedStart(t, h)
+		if code == 0 {
+			t.Errorf("mode %o is accepted", mode)
+		}
+		mustContain(t, said, "only its owner may read", "chmod 0400")
+	}
+	if tries := faults.Calls("C_Login") - before; tries != 0 {
+		t.Errorf("%d log-ins", tries)
+	}
+}
+
+// TestTokenThatFailsCostsNoAttempt has single functions of the token fail in a
+// PIN check, and answer wrongly.
+func TestTokenThatFailsCostsNoAttempt(t *testing.T) {
+	faults, module := faultyToken(t)
+	_, c := serving(t, module)
+	w := create(t, c, "1")
+	const deviceError, hostMemory = 0x30, 0x02
+	for _, fault := range []struct {
+		function string
+		code     uint
+		reason   string
+	}{
+		{"C_UnwrapKey", deviceError, "tokenUnavailable"}, {"C_Sign", deviceError, "tokenUnavailable"},
+		{"C_SignInit", hostMemory, "tokenUnavailable"},
+		{"C_Sign", 0, "recordCorrupt"}, // says that it went well and gives zeros
+	} {
+		faults.Fail(fault.function, fault.code)
+		_, err := tryPIN(t, c, w.WalletID, rightPIN)
+		wantReason(t, err, fault.reason)
+		faults.Clear(fault.function)
+		awaitSignature(t, c, w.WalletID)
+		if left := attemptsLeft(t, c, w.WalletID); left != 10 {
+			t.Errorf("%s: %d attempts left", fault.function, left)
+		}
+	}
+}
+
+// awaitSignature signs as soon as the token is back.
+func awaitSignature(t *testing.T, c *ipc.Client, wallet ipc.Hex) {
+	t.Helper()
+	for ctx := testContext(t); ; {
+		_, err := tryPIN(t, c, wallet, rightPIN)
+		if err == nil {
+			return
+		}
+		if ipc.ReasonOf(err) != "tokenUnavailable" || ctx.Err() != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestLogHoldsNoSecrets(t *testing.T) {
+	log := new(record)
+	h := newHost(t, withConfig(map[string]string{"log": `level = "debug"`}), func(o *daemontest.Options) { o.Log, o.Progress = log.add, log.add })
+	code := provision(t, h)
+	start(t, h)
+	c := dial(t, h.Socket)
+	w := create(t, c, "1")
+	signAll(t, c, w, 0)
+	if _, err := tryPIN(t, c, w.WalletID, wrongPIN); ipc.ReasonOf(err) != "wrongPin" {
+		t.Fatal(err)
+	}
+	stop(t, h)
+	said := strings.Join(log.all(), "\n")
+	mustContain(t, said, "sigild_createWallet", "sigild_signTransaction", "wrongPin")
+	mustNotLeak(t, said, []byte(rightPIN), []byte(wrongPIN), h.TokenPIN(), code)
+}

@@ -1,0 +1,160 @@
+package daemontest
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"path/filepath"
+	"sync"
+
+	"github.com/sigild/sigild/tpm/tpmtest"
+)
+
+// RebootTPM shuts the TPM down in good order and starts it again: the PCRs are
+// as after a reset, what was provisioned stays. sigild must not be running.
+func (h *Host) RebootTPM(ctx context.Context) (err error) {
+	if err := h.TPM.Shutdown(); err != nil {
+		return err
+	}
+	h.TPM, err = tpmtest.Start(context.WithoutCancel(ctx), filepath.Join(h.Dir, "tpm"))
+	return err
+}
+
+// device is what sigild is told to use as its TPM.
+func (h *Host) device() string {
+	if h.tap != nil {
+		return h.tap.listener.Addr().String()
+	}
+	return h.TPM.Device
+}
+
+// Tap stands between sigild and the TPM. It passes every command on, after
+// telling whoever watches.
+type Tap struct {
+	device   string
+	listener net.Listener
+	running  sync.WaitGroup
+
+	mu     sync.Mutex
+	watch  func(code uint32)
+	closed bool
+	open   map[net.Conn]bool
+}
+
+// TapTPM puts a tap in front of the TPM and writes the configuration anew.
+func (h *Host) TapTPM() (*Tap, error) {
+	listener, err := net.Listen("unix", filepath.Join(h.Dir, "tap.sock"))
+	if err != nil {
+		return nil, err
+	}
+	h.tap = &Tap{device: h.TPM.Device, listener: listener, open: map[net.Conn]bool{}}
+	h.tap.running.Go(h.tap.serve)
+	return h.tap, h.WriteConfig()
+}
+
+// Watch has f called with the code of each command (TPM_CC) before the TPM gets
+// it. The command waits for f to return. A nil f ends that.
+func (t *Tap) Watch(f func(code uint32)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.watch = f
+}
+
+// close ends the tap. Nothing may be waiting in what watches it.
+func (t *Tap) close() error {
+	t.mu.Lock()
+	t.closed = true
+	for c := range t.open {
+		_ = c.Close()
+	}
+	t.mu.Unlock()
+	err := t.listener.Close()
+	t.running.Wait()
+	return err
+}
+
+func (t *Tap) serve() {
+	for {
+		c, err := t.listener.Accept()
+		if err != nil {
+			return // closed
+		}
+		t.running.Go(func() { t.client(c) })
+	}
+}
+
+func (t *Tap) client(c net.Conn) {
+	defer func() { _ = c.Close() }()
+	if !t.enter(c) {
+		return
+	}
+	defer t.leave(c)
+	for {
+		command, err := readTPM(c)
+		if err != nil {
+			return
+		}
+		t.tell(binary.BigEndian.Uint32(command[6:]))
+		response, err := t.forward(command)
+		if err != nil {
+			return
+		}
+		if _, err := c.Write(response); err != nil {
+			return
+		}
+	}
+}
+
+func (t *Tap) enter(c net.Conn) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.open[c] = true
+	return !t.closed
+}
+
+func (t *Tap) leave(c net.Conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.open, c)
+}
+
+func (t *Tap) tell(code uint32) {
+	t.mu.Lock()
+	f := t.watch
+	t.mu.Unlock()
+	if f != nil {
+		f(code)
+	}
+}
+
+// forward uses a connection for each command, as swtpm takes one client at a
+// time.
+func (t *Tap) forward(command []byte) (response []byte, err error) {
+	c, err := net.Dial("unix", t.device)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	if _, err := c.Write(command); err != nil {
+		return nil, err
+	}
+	return readTPM(c)
+}
+
+// readTPM reads one command or response: tag (2 bytes), size of all (4), code
+// (4), the rest (TPM 2.0 Part 1, section 18).
+func readTPM(r io.Reader) ([]byte, error) {
+	header := make([]byte, 10)
+	if _, err := io.ReadFull(r, header); err != nil {
+		return nil, err
+	}
+	size := binary.BigEndian.Uint32(header[2:])
+	if size < 10 || size > 4096 {
+		return nil, io.ErrUnexpectedEOF
+	}
+	message := append(header, make([]byte, size-10)...)
+	_, err := io.ReadFull(r, message[10:])
+	return message, err
+}
