@@ -124,6 +124,9 @@ func (d *Daemon) readInstallation(ctx context.Context) (*document, error) {
 	if !i.Finished {
 		return nil, ErrNotProvisioned
 	}
+	if len(i.Generations) == 0 || len(i.HostKeys) == 0 {
+		return nil, ErrInstallation
+	}
 	d.doc = i
 	return doc, nil
 }
@@ -139,7 +142,7 @@ func (d *Daemon) unlockToken(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("token PIN: %w", err)
 	}
-	return login(ctx, d.db, d.devices.token, pin)
+	return loginMarks{d.db, d.doc.ID}.login(ctx, d.devices.token, pin)
 }
 
 // openKeys opens every generation, and then, with the newest record key,

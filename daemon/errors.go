@@ -42,7 +42,7 @@ func ExitCode(err error) int {
 // device that does not answer is not among them: it may come back.
 func mustBeMended() []error {
 	return []error{
-		ErrConfig, ErrLoginRefused, ErrNotProvisioned, ErrProvisioned, ErrInstallation,
+		ErrConfig, ErrLoginRefused, ErrNotProvisioned, ErrProvisioned, ErrInstallation, ErrEnforcement, ErrUnmeasured,
 		store.ErrNotDatabase, store.ErrSchema, guard.ErrCorrupt,
 		hsm.ErrKeyMissing, hsm.ErrKeyDuplicate, hsm.ErrKeyAttributes, hsm.ErrKeyChanged,
 		tpm.ErrPCRMismatch, tpm.ErrApproval, tpm.ErrSRKChanged, tpm.ErrObjectForeign, tpm.ErrObjectPolicy,
@@ -85,6 +85,7 @@ func failures() []failure {
 		{"overloaded", ipc.CodeLimitExceeded, wallet.ErrOverloaded, "too many PIN checks are waiting", true, true},
 		{"tooManyAccounts", codeRejected, wallet.ErrTooManyAccounts, "the wallet is full", true, false},
 		{"wrongSender", ipc.CodeInvalidParams, wallet.ErrSender, "from is not the address of this account", true, false},
+		{"undecided", codeRejected, wallet.ErrUndecided, "the policy could not decide: the request lacks what it decides on", true, false},
 		{"digest", ipc.CodeInvalidParams, wallet.ErrDigest, "this digest cannot be signed", false, false},
 		{"locked", ipc.CodeUnauthorized, guard.ErrLocked, "the wallet is locked: no PIN attempt is left", true, false},
 		{"recordCorrupt", ipc.CodeServer, seal.ErrCorrupt, "the wallet's record was changed outside the daemon", true, false},

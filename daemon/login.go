@@ -2,78 +2,96 @@ package daemon
 
 import (
 	"context"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"time"
 
+	"github.com/sigild/sigild/daemon/seal"
 	"github.com/sigild/sigild/daemon/store"
 	"github.com/sigild/sigild/hsm"
 )
 
-// ErrLoginRefused is returned when the token refused this PIN before. It is
-// not tried again, because a token locks after a few tries: put the right PIN
-// where token.pin points. The daemon's exit code is 78 (EX_CONFIG).
-var ErrLoginRefused = errors.New("the token refused this user PIN before and it is not tried again: put the right PIN where token.pin points")
+// ErrLoginRefused is returned when the token refused this PIN before, or may
+// have. It is not tried again, because a token locks after a few tries. The
+// daemon's exit code is 78 (EX_CONFIG).
+var ErrLoginRefused = errors.New("the token refused this user PIN before and it is not tried again: " +
+	"put the right PIN where token.pin points; if the PIN is right after all, `sigild forget-refusal` allows one more try")
 
-// mark remembers a log-in before it is made: state (1) ‖ salt (16) ‖ tag (2),
-// where tag is the first two bytes of SHA-256(salt ‖ PIN): enough to see that
-// the PIN was replaced, and 16 of its 128 bits and more to whoever reads it.
-type mark [19]byte
+// mark remembers a log-in before it is made: state (1) ‖ tagged (1) ‖ tag (2).
+// The tag, the first two bytes of SHA-256(label ‖ installation ‖ PIN), shows
+// that the PIN was replaced. A weak PIN has no tag, since 16 bits of it would
+// help a guesser, and every mark of one PIN is the same, so that old pages of
+// the file add nothing.
+type mark [4]byte
 
 const (
 	markTrying  = 1 // written before the log-in
 	markRefused = 2
-	markAgain   = 3 // a log-in was cut short once, and is tried a second time
+	markAgain   = 3 // a log-in whose outcome is unknown is tried a second time
 )
 
-func newMark(state byte, salt, pin []byte) mark {
-	m := mark{state}
-	copy(m[1:17], salt)
-	message := append(append(make([]byte, 0, 16+len(pin)), salt...), pin...)
+const markLabel = "sigild/login/v1"
+
+// markTimeout bounds the writes that follow a log-in, whatever became of ctx.
+const markTimeout = 30 * time.Second
+
+func newMark(state byte, id seal.ID, pin []byte) mark {
+	if weakPIN(pin) {
+		return mark{state}
+	}
+	message := append(make([]byte, 0, len(markLabel)+len(id)+len(pin)), markLabel...)
+	message = append(append(message, id[:]...), pin...)
 	defer clear(message)
 	sum := sha256.Sum256(message)
-	copy(m[17:], sum[:2])
-	return m
+	return mark{state, 1, sum[0], sum[1]}
 }
 
-// samePIN reports whether the mark was made for pin.
-func (m mark) samePIN(pin []byte) bool {
-	again := newMark(m[0], m[1:17], pin)
-	return subtle.ConstantTimeCompare(again[:], m[:]) == 1
+// samePIN reports whether the mark may have been made for pin.
+func (m mark) samePIN(id seal.ID, pin []byte) bool {
+	again := newMark(m[0], id, pin)
+	return m[1] == 0 || again[1] == 0 || subtle.ConstantTimeCompare(again[:], m[:]) == 1
+}
+
+// loginMarks keeps the mark of one installation.
+type loginMarks struct {
+	db *store.Store
+	id seal.ID
 }
 
 // login tries the PIN once. Before it does, it says so on disk, so that a
 // crash, a restart or a supervisor's loop never spends the token's tries.
-func login(ctx context.Context, s *store.Store, t *hsm.Token, pin []byte) error {
-	state, err := mayTry(ctx, s, t, pin)
+func (l loginMarks) login(ctx context.Context, t *hsm.Token, pin []byte) error {
+	state, err := l.mayTry(ctx, t, pin)
 	if err != nil {
 		return err
 	}
-	salt := make([]byte, 16)
-	rand.Read(salt)
-	if err := putMark(ctx, s, newMark(state, salt, pin)); err != nil {
+	if err := l.put(ctx, newMark(state, l.id, pin)); err != nil {
 		return err
 	}
-	err = t.Login(ctx, pin)
-	if refusedPIN(err) {
-		return errors.Join(ErrLoginRefused, err, putMark(ctx, s, newMark(markRefused, salt, pin)))
-	}
-	if err != nil {
-		return errors.Join(fmt.Errorf("token log-in: %w", err), clearMark(ctx, s))
-	}
-	return clearMark(ctx, s)
+	return l.settle(ctx, t.Login(ctx, pin), pin)
 }
 
-func refusedPIN(err error) bool {
-	return errors.Is(err, hsm.ErrPINIncorrect) || errors.Is(err, hsm.ErrPINLocked)
+// settle writes down how a log-in ended. One whose end nobody saw keeps its mark.
+func (l loginMarks) settle(ctx context.Context, outcome error, pin []byte) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), markTimeout)
+	defer cancel()
+	switch {
+	case outcome == nil:
+		return l.clear(ctx)
+	case hsm.PINJudged(outcome):
+		return errors.Join(ErrLoginRefused, outcome, l.put(ctx, newMark(markRefused, l.id, pin)))
+	case errors.Is(outcome, context.DeadlineExceeded), errors.Is(outcome, context.Canceled):
+		return fmt.Errorf("token log-in: %w", outcome)
+	}
+	return errors.Join(fmt.Errorf("token log-in: %w", outcome), l.clear(ctx))
 }
 
-// mayTry decides by the mark of the last log-in. One that was cut short by a
-// crash is tried once more, unless the token says that a wrong PIN was tried.
-func mayTry(ctx context.Context, s *store.Store, t *hsm.Token, pin []byte) (state byte, err error) {
-	data, err := s.Get(ctx, store.Login)
+// mayTry decides by the mark of the last log-in. One whose outcome is unknown
+// is tried once more, unless the token says that a wrong PIN was tried.
+func (l loginMarks) mayTry(ctx context.Context, t *hsm.Token, pin []byte) (state byte, err error) {
+	data, err := l.db.Get(ctx, store.Login)
 	if err != nil {
 		return 0, err
 	}
@@ -82,7 +100,7 @@ func mayTry(ctx context.Context, s *store.Store, t *hsm.Token, pin []byte) (stat
 		return markTrying, nil
 	}
 	copy(m[:], data)
-	if !m.samePIN(pin) {
+	if !m.samePIN(l.id, pin) {
 		return markTrying, nil
 	}
 	if m[0] != markTrying {
@@ -92,16 +110,31 @@ func mayTry(ctx context.Context, s *store.Store, t *hsm.Token, pin []byte) (stat
 	if err != nil {
 		return 0, err
 	}
-	if info.UserPINCountLow || info.UserPINFinalTry || info.UserPINLocked {
+	if info.UserPINCountLow || info.UserPINFinalTry {
 		return 0, ErrLoginRefused
 	}
 	return markAgain, nil
 }
 
-func putMark(ctx context.Context, s *store.Store, m mark) error {
-	return s.Put(ctx, map[store.Document][]byte{store.Login: m[:]})
+func (l loginMarks) put(ctx context.Context, m mark) error {
+	return l.db.Put(ctx, map[store.Document][]byte{store.Login: m[:]})
 }
 
-func clearMark(ctx context.Context, s *store.Store) error {
-	return s.Put(ctx, map[store.Document][]byte{store.Login: nil})
+func (l loginMarks) clear(ctx context.Context) error {
+	return l.db.Put(ctx, map[store.Document][]byte{store.Login: nil})
+}
+
+// ForgetRefusal lets the token's user PIN be tried once more after a refusal.
+// The daemon must be stopped. It reports whether there was a refusal.
+func ForgetRefusal(ctx context.Context, c *Config) (was bool, err error) {
+	db, err := store.Open(c.Store.Path, false)
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	data, err := db.Get(ctx, store.Login)
+	if err != nil || data == nil {
+		return false, err
+	}
+	return true, loginMarks{db: db}.clear(ctx)
 }

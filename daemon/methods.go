@@ -63,6 +63,9 @@ func handle[P, R any](d *Daemon, method func(context.Context, *call[P]) (R, erro
 		if !ok {
 			return nil, errors.New("request without a peer")
 		}
+		if args, err := ipc.DecodeArgsBetween(raw, 0, 1); err == nil && len(args) == 0 {
+			raw = json.RawMessage("[{}]") // no parameters are the empty object
+		}
 		params, err := ipc.Decode[P](raw)
 		if err != nil {
 			return nil, err
@@ -204,12 +207,15 @@ func (d *Daemon) listWallets(ctx context.Context, c *call[ipc.ListWalletsParams]
 			return nil, ipc.InvalidParams("cursor", "is not one that this method gave")
 		}
 	}
-	infos, cursor, err := d.wallets.List(ctx, c.peer, p, state)
+	l, err := d.wallets.List(ctx, c.peer, p, state)
 	if err != nil {
 		return nil, err
 	}
-	r := &ipc.ListWalletsResult{Wallets: make([]ipc.WalletInfo, len(infos)), Cursor: base64.RawURLEncoding.EncodeToString(cursor)}
-	for n, i := range infos {
+	r := &ipc.ListWalletsResult{Wallets: make([]ipc.WalletInfo, len(l.Wallets)), Cursor: base64.RawURLEncoding.EncodeToString(l.Cursor)}
+	for _, id := range l.Corrupt {
+		r.Corrupt = append(r.Corrupt, id[:])
+	}
+	for n, i := range l.Wallets {
 		if r.Wallets[n], err = walletInfo(i); err != nil {
 			return nil, err
 		}
@@ -321,6 +327,6 @@ func parseAddress(text string) ([20]byte, error) {
 func policyFacts(f eth.Facts) policy.Facts {
 	return policy.Facts{
 		Operation: policy.Operation(f.Operation), Chain: f.Chain, AllChains: f.AllChains, Recipient: f.Recipient,
-		ContractCreation: f.ContractCreation, Value: f.Value, MaxCost: f.MaxCost, Selector: f.Selector,
+		ContractCreation: f.ContractCreation, Value: f.Value, MaxCost: f.MaxCost, Selector: f.Selector, DataLength: f.DataLength,
 	}
 }

@@ -49,6 +49,10 @@ func typedDataPayload(raw json.RawMessage) (*payload, error) {
 	if err != nil {
 		return nil, err
 	}
+	if facts.Operation == eth.OperationUserOperation {
+		// As typed data its call could not be held against a policy.
+		return nil, &eth.FieldError{Field: "typedData.primaryType", Problem: "is a user operation: use sigild_signUserOperation"}
+	}
 	p := &payload{digest: digest, facts: facts}
 	p.show = p.showMessage
 	return p, nil

@@ -17,7 +17,19 @@ import (
 
 // actor says whether a peer is an operator.
 func (d *Daemon) actor(p wallet.Peer) wallet.Actor {
-	return wallet.Actor{Peer: p, Operator: slices.Contains(operators(d.config.Socket.Operators), p.UID)}
+	return wallet.Actor{Peer: p, Operator: slices.Contains(d.operators(), p.UID)}
+}
+
+// operators are the listed uids, or root. A relay often has the daemon's own
+// uid, so that one is no operator unless the installation is a throw-away one.
+func (d *Daemon) operators() []uint32 {
+	switch {
+	case d.config.Socket.Operators != nil:
+		return d.config.Socket.Operators
+	case d.config.Dev:
+		return ownAndRoot(nil)
+	}
+	return []uint32{0}
 }
 
 func (d *Daemon) updateWallet(ctx context.Context, c *call[ipc.UpdateWalletParams]) (*ipc.WalletInfo, error) {
@@ -190,10 +202,13 @@ func parseTerms(t *ipc.Terms, bind string) (wallet.Terms, error) {
 		return terms, err
 	}
 	total, anyTotal, err := parseAmount("terms.totalValue", t.TotalValue)
-	if err == nil && !anyTotal {
+	if err != nil {
+		return terms, err
+	}
+	if terms.AnyTotal = anyTotal; !anyTotal {
 		terms.TotalValue = total
 	}
-	return terms, err
+	return terms, nil
 }
 
 // parsePolicy reads a policy in the words of the wire.

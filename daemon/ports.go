@@ -3,6 +3,8 @@ package daemon
 import (
 	"context"
 	"encoding/hex"
+	"errors"
+	"fmt"
 
 	"github.com/sigild/sigild/daemon/audit"
 	"github.com/sigild/sigild/daemon/entropy"
@@ -40,6 +42,9 @@ func (g guardPort) Turn(ctx context.Context, id seal.ID) (func(), error) {
 
 func (g guardPort) Attempts(ctx context.Context, id seal.ID, l seal.Limits) (wallet.Attempts, error) {
 	a, err := g.guard.Attempts(ctx, id, guardLimits(l))
+	if errors.Is(err, guard.ErrCorrupt) {
+		err = fmt.Errorf("%w: %w", seal.ErrCorrupt, err)
+	}
 	return attempts(a), err
 }
 

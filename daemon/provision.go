@@ -104,7 +104,7 @@ func (p *provisioning) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := login(ctx, p.db, p.devices.token, pin); err != nil {
+	if err := (loginMarks{p.db, p.doc.ID}).login(ctx, p.devices.token, pin); err != nil {
 		return err
 	}
 	if err := p.makeKeys(ctx); err != nil {
@@ -137,13 +137,16 @@ func (p *provisioning) tokenPIN(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !p.options.WeakPIN && (len(pin) < minTokenPIN || distinct(pin) < 8) {
+	if !p.options.WeakPIN && weakPIN(pin) {
 		clear(pin)
 		return nil, fmt.Errorf("the token's user PIN must be at least 128 random bits, such as 32 hexadecimal digits: "+
 			"whoever has the token can guess at it; set a longer one (found %d characters), or accept a weak one if the token takes no other", len(pin))
 	}
 	return pin, nil
 }
+
+// weakPIN reports whether a PIN is visibly under 128 bits.
+func weakPIN(pin []byte) bool { return len(pin) < minTokenPIN || distinct(pin) < 8 }
 
 func distinct(b []byte) int {
 	seen := map[byte]bool{}
@@ -199,6 +202,9 @@ func (p *provisioning) approve(ctx context.Context) error {
 	}
 	values, err := p.devices.tpm.ReadPCRs(ctx, p.profile.PCRs())
 	if err != nil {
+		return err
+	}
+	if err := checkMeasured(p.profile, values, p.config.TPM.Force); err != nil {
 		return err
 	}
 	a, err := tpm.Approve(signer, p.doc.ID, p.profile, values)

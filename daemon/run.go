@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sigild/sigild/daemon/config"
+	"github.com/sigild/sigild/daemon/wallet"
 	"github.com/sigild/sigild/ipc"
 )
 
@@ -102,10 +103,11 @@ const purgeInterval = time.Hour
 
 // purge removes deleted wallets whose grace has passed, now and every hour.
 func (d *Daemon) purge(ctx context.Context) {
+	self := wallet.Peer{UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), PID: int32(os.Getpid())}
 	tick := time.NewTicker(purgeInterval)
 	defer tick.Stop()
 	for {
-		n, err := d.wallets.Purge(ctx, time.Duration(d.config.Wallets.DeleteGrace))
+		n, err := d.wallets.Purge(ctx, self, time.Duration(d.config.Wallets.DeleteGrace))
 		if err != nil && ctx.Err() == nil {
 			d.log.Error("purge", "error", err)
 		}
@@ -122,12 +124,12 @@ func (d *Daemon) purge(ctx context.Context) {
 
 // allowed lets the listed uids in; without a list the daemon's own and root.
 func allowed(uids []uint32) func(ipc.Peer) bool {
-	uids = operators(uids)
+	uids = ownAndRoot(uids)
 	return func(p ipc.Peer) bool { return slices.Contains(uids, p.UID) }
 }
 
-// operators are the listed uids, or the daemon's own and root.
-func operators(uids []uint32) []uint32 {
+// ownAndRoot are the listed uids, or the daemon's own and root.
+func ownAndRoot(uids []uint32) []uint32 {
 	if uids == nil {
 		return []uint32{0, uint32(os.Getuid())}
 	}

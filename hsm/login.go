@@ -95,6 +95,14 @@ func (t *Token) holdLogin() error {
 	return err
 }
 
+// PINJudged reports whether the token may have judged, and counted, the PIN of
+// the Login that returned err. It is false for an error that says that the PIN
+// was never presented or never looked at.
+func PINJudged(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Func == "C_Login" && refusesPIN(e.Code)
+}
+
 // refusesPIN reports whether the token may have judged, and counted, the PIN.
 // That is every code but those that say it was never looked at.
 func refusesPIN(code uint) bool {

@@ -149,6 +149,7 @@ func (k *Keys) Unwrap(ctx context.Context, p Purpose, wrapped []byte) (Object, e
 			return made(s, h, w.spec.subject), nil
 		},
 		discard: discardObject,
+		release: func() { clear(own) },
 	})
 }
 

@@ -42,6 +42,10 @@ func (s *session) gcm(encrypt bool, key objectHandle, nonce, data []byte) ([]byt
 		clear(out)
 		return nil, err
 	}
+	if n < 0 || n > len(out) {
+		clear(out)
+		return nil, fmt.Errorf("%w: AES-GCM gave %d bytes", ErrTokenAnswer, n)
+	}
 	return out[:n], nil
 }
 

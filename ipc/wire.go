@@ -157,6 +157,8 @@ type ListWalletsResult struct {
 	Wallets []WalletInfo `json:"wallets"`
 	// Cursor is absent on the last page.
 	Cursor string `json:"cursor,omitempty"`
+	// Corrupt names wallets whose record was changed outside the daemon.
+	Corrupt []Hex `json:"corrupt,omitempty"`
 }
 
 // DeriveAccountParams are the parameters of sigild_deriveAccount.

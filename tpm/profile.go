@@ -53,9 +53,10 @@ const (
 )
 
 // ParseProfile makes a profile from its name. The explicit list belongs to
-// "list" only; it is sorted, and a PCR named twice is an error. A list of
-// nothing but 0, 2 and 7 is refused unless forced: they have the same values
-// under every operating system that boots behind the same shim.
+// "list" only; it is sorted, and a PCR named twice is an error. Unless forced, a
+// list needs a PCR that measures the operating system (MeasuresSystem), since
+// others, such as 0, 2 and 7, have the same values under every one that boots
+// behind the same shim; and none that a program can reset.
 func ParseProfile(name string, explicit []int, force bool) (Profile, error) {
 	if name != ProfileList && len(explicit) != 0 {
 		return Profile{}, fmt.Errorf("%w: %q takes no list of PCRs; use %q with one", ErrProfile, name, ProfileList)
@@ -78,16 +79,24 @@ func listProfile(explicit []int, force bool) (Profile, error) {
 	if err := pcrs.check(); err != nil {
 		return Profile{}, err
 	}
-	if !force && onlyFirmware(pcrs) {
+	if !force && !slices.ContainsFunc(pcrs, MeasuresSystem) {
 		return Profile{}, fmt.Errorf("%w: PCRs %s do not change when another operating system boots; "+
-			"add one that measures it, or force the list", ErrProfile, pcrs)
+			"add one that measures it (4, 8, 9 or 11), or force the list", ErrProfile, pcrs)
+	}
+	if !force && slices.ContainsFunc(pcrs, resettable) {
+		return Profile{}, fmt.Errorf("%w: PCRs 16 and 23 can be reset by any program; leave them out, or force the list", ErrProfile)
 	}
 	return Profile{name: ProfileList, pcrs: pcrs}, nil
 }
 
-func onlyFirmware(pcrs Selection) bool {
-	return !slices.ContainsFunc(pcrs, func(pcr int) bool { return pcr != 0 && pcr != 2 && pcr != 7 })
-}
+// MeasuresSystem reports whether a PCR tells one operating system from another
+// behind the same firmware: 4 (the boot loader's and kernel's EFI binaries), 8
+// and 9 (GRUB's commands and files), 11 (a unified kernel image).
+func MeasuresSystem(pcr int) bool { return pcr == 4 || pcr == 8 || pcr == 9 || pcr == 11 }
+
+// resettable reports whether a program can reset the PCR without a reboot
+// (PC Client Platform TPM Profile, PCR attributes).
+func resettable(pcr int) bool { return pcr == 16 || pcr == 23 }
 
 // Name is the word that ParseProfile took.
 func (p Profile) Name() string { return p.name }

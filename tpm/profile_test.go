@@ -17,7 +17,11 @@ func TestParseProfile(t *testing.T) {
 	}{
 		{name: "uki", want: []int{7, 11, 12, 14}},
 		{name: "grub", want: []int{4, 7, 8, 9, 12, 14}},
-		{name: "list", explicit: []int{12, 0, 23}, want: []int{0, 12, 23}},
+		{name: "list", explicit: []int{12, 0, 9}, want: []int{0, 9, 12}},
+		{name: "list", explicit: []int{12, 11, 23}, force: true, want: []int{11, 12, 23}},
+		{name: "list", explicit: []int{12, 11, 23}},
+		{name: "list", explicit: []int{11, 16}},
+		{name: "list", explicit: []int{0, 1, 3, 7, 12, 14}},
 		{name: "list", explicit: []int{7, 11}, want: []int{7, 11}},
 		{name: "list", explicit: []int{2, 0, 7}, force: true, want: []int{0, 2, 7}},
 		{name: "list", explicit: []int{0, 2, 7}},
@@ -49,13 +53,13 @@ func TestParseProfile(t *testing.T) {
 }
 
 func TestParseProfileKeepsTheCallersList(t *testing.T) {
-	list := []int{14, 7}
+	list := []int{14, 11}
 	profile, err := tpm.ParseProfile("list", list, false)
 	if err != nil || list[0] != 14 {
 		t.Fatalf("%v, %v", list, err)
 	}
 	profile.PCRs()[0] = 99
-	if profile.PCRs()[0] != 7 {
+	if profile.PCRs()[0] != 11 {
 		t.Error("the profile can be changed from outside")
 	}
 }

@@ -14,7 +14,7 @@ import (
 )
 
 // TestConversations plays testdata/*.txt: bad input to every method, with the
-// exact answers. No wallet exists.
+// code, the reason and the field of each answer. No wallet exists.
 func TestConversations(t *testing.T) {
 	h, c := serving(t)
 	ipctest.Run(t, "testdata/*.txt", func(t *testing.T) net.Conn { return ipctest.Connect(t, h.Socket) })

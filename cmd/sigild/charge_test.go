@@ -35,14 +35,21 @@ func holdHMAC(tap *daemontest.Tap) (waiting <-chan struct{}, release func()) {
 // killInCheck sends a PIN and kills sigild between the charge and the answer.
 func killInCheck(t testing.TB, h *daemontest.Host, tap *daemontest.Tap, wallet ipc.Hex, pin string) {
 	t.Helper()
+	killInRequest(t, h, tap, func(c *ipc.Client) error {
+		_, err := c.SignMessage(testContext(t), ipc.SignMessageParams{WalletID: wallet, Message: ipc.Hex("hello"), PIN: ipc.Secret(pin)})
+		return err
+	})
+}
+
+// killInRequest makes a request and kills sigild when it waits for the TPM's
+// HMAC.
+func killInRequest(t testing.TB, h *daemontest.Host, tap *daemontest.Tap, request func(*ipc.Client) error) {
+	t.Helper()
 	waiting, release := holdHMAC(tap)
 	defer release()
 	c := dial(t, h.Socket)
 	answer := make(chan error, 1)
-	go func() {
-		_, err := c.SignMessage(testContext(t), ipc.SignMessageParams{WalletID: wallet, Message: ipc.Hex("hello"), PIN: ipc.Secret(pin)})
-		answer <- err
-	}()
+	go func() { answer <- request(c) }()
 	select {
 	case <-waiting:
 	case err := <-answer:
@@ -95,4 +102,29 @@ func TestKillNineInTheLastCheckLocks(t *testing.T) {
 	start(t, h)
 	_, err = tryPIN(t, c, w.WalletID, rightPIN)
 	wantReason(t, err, "locked")
+}
+
+// TestKillNineInACreationLeavesNothing kills sigild in a creation; the same
+// request then makes the one wallet.
+func TestKillNineInACreationLeavesNothing(t *testing.T) {
+	h := newHost(t)
+	tap, err := h.TapTPM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	provision(t, h)
+	start(t, h)
+	killInRequest(t, h, tap, func(c *ipc.Client) error {
+		_, err := c.CreateWallet(testContext(t), ipc.CreateWalletParams{RequestID: "1", Owner: "alice", PIN: ipc.Secret(rightPIN)})
+		return err
+	})
+	start(t, h)
+	c := dial(t, h.Socket)
+	if n := countWallets(t, c); n != 0 {
+		t.Fatalf("%d wallets after a creation that was cut short", n)
+	}
+	signAll(t, c, create(t, c, "1"), 0)
+	if n := countWallets(t, c); n != 1 {
+		t.Errorf("%d wallets", n)
+	}
 }

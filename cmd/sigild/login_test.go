@@ -1,11 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,9 +39,12 @@ func putPIN(t *testing.T, h *daemontest.Host, pin []byte) {
 	}
 }
 
-// falsePIN is as long as the true one, and another at each call.
+// falsePIN is as long and as mixed as the true one, and another at each call.
 func falsePIN(h *daemontest.Host, n byte) []byte {
-	return bytes.Repeat([]byte{'0' + n}, len(h.TokenPIN()))
+	pin := h.TokenPIN()
+	slices.Reverse(pin)
+	pin[0] = 'x' + n
+	return pin
 }
 
 func TestWrongTokenPINIsTriedOnce(t *testing.T) {

@@ -74,3 +74,29 @@ func confirmCode(ctx context.Context, code []byte) error {
 	terminal := ask.Source{FD: -1}
 	return terminal.Confirm(ctx, "Write it down now. Type its last four characters to confirm", last)
 }
+
+func newForgetRefusal() *cobra.Command {
+	return &cobra.Command{
+		Use:   "forget-refusal",
+		Short: "Allow the token's user PIN to be tried once more after the token refused it",
+		Long: "A user PIN that the token refused, or may have, is not tried again, because a token locks after a few tries.\n" +
+			"When you know that the PIN is right, this allows one more try. The daemon must be stopped.",
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			cfg, err := load(c)
+			if err != nil {
+				return err
+			}
+			was, err := daemon.ForgetRefusal(c.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			if !was {
+				fmt.Fprintln(c.OutOrStdout(), "no refusal is recorded")
+				return nil
+			}
+			fmt.Fprintln(c.OutOrStdout(), "the refusal is forgotten: the next start tries the PIN once")
+			return nil
+		},
+	}
+}

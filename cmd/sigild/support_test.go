@@ -23,6 +23,9 @@ const (
 // cheapPIN is the least that a PIN's stretching may cost.
 const cheapPIN = "argon2_memory_kib = 8192\nargon2_time = 1"
 
+// shownLines is how much of sigild's log a test that fails shows.
+const shownLines = 40
+
 // patience bounds each test on a loaded machine.
 const patience = 3 * time.Minute
 
@@ -57,7 +60,8 @@ func newHost(t testing.TB, change ...func(*daemontest.Options)) *daemontest.Host
 			t.Errorf("close the host: %v", err)
 		}
 		if t.Failed() {
-			t.Logf("the log of sigild:\n%s", strings.Join(log.all(), "\n"))
+			lines := log.all()
+			t.Logf("the end of sigild's log:\n%s", strings.Join(lines[max(len(lines)-shownLines, 0):], "\n"))
 		}
 	})
 	return h

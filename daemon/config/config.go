@@ -34,7 +34,7 @@ type Socket struct {
 	Group string   `toml:"group"` // name or number; empty: the daemon's own
 	Allow []uint32 `toml:"allow"` // uids; absent: the daemon's own and root
 	// Operators may unfreeze, restore and delete any relay's wallets.
-	Operators []uint32 `toml:"operators"` // uids; absent: the daemon's own and root
+	Operators []uint32 `toml:"operators"` // uids; absent: root
 }
 
 // Store is the database.
@@ -142,7 +142,7 @@ func Default() Config {
 		Token:  Token{PIN: "tpm", Sessions: 4, Keepers: 4, Timeout: second(10)},
 		TPM:    TPM{Device: "/dev/tpmrm0", Timeout: second(10)},
 		KMS:    KMS{Timeout: second(5), Attempts: 4},
-		PIN: PIN{Memory: 19456, Time: 2, Threads: 1, Waiting: 64,
+		PIN: PIN{Memory: 19456, Time: 2, Threads: 1, Waiting: 256,
 			Consecutive: 10, Window: 30, WindowDays: 30, Lifetime: 1000},
 		Wallets: Wallets{DeleteGrace: second(30 * 24 * 3600)},
 		Limits: Limits{MessageBytes: 1 << 20, Depth: 64, Batch: 64, InFlight: 32, InFlightPerUID: 128,

@@ -77,7 +77,7 @@ func New(ctx context.Context, o Options) (_ *Host, err error) {
 	if err := os.Mkdir(filepath.Join(o.Dir, "tpm"), 0o700); err != nil {
 		return nil, err
 	}
-	if h.TPM, err = tpmtest.Start(context.WithoutCancel(ctx), filepath.Join(o.Dir, "tpm")); err != nil {
+	if err := h.bootTPM(ctx); err != nil {
 		return nil, err
 	}
 	if h.KMS, err = kmstest.Start(kmstest.Options{}); err != nil {

@@ -2,8 +2,10 @@ package daemontest
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"path/filepath"
@@ -18,8 +20,24 @@ func (h *Host) RebootTPM(ctx context.Context) (err error) {
 	if err := h.TPM.Shutdown(); err != nil {
 		return err
 	}
-	h.TPM, err = tpmtest.Start(context.WithoutCancel(ctx), filepath.Join(h.Dir, "tpm"))
-	return err
+	return h.bootTPM(ctx)
+}
+
+// measured are the PCRs that a boot of this host extends: Secure Boot's state
+// (7), the unified kernel image (11), its command line (12) and MOK (14).
+var measured = []int{7, 11, 12, 14}
+
+// bootTPM starts the TPM and measures what a boot of this host measures.
+func (h *Host) bootTPM(ctx context.Context) (err error) {
+	if h.TPM, err = tpmtest.Start(context.WithoutCancel(ctx), filepath.Join(h.Dir, "tpm")); err != nil {
+		return err
+	}
+	for _, pcr := range measured {
+		if err := h.TPM.Extend(pcr, sha256.Sum256(fmt.Appendf(nil, "measured into %d", pcr))); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // device is what sigild is told to use as its TPM.

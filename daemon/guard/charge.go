@@ -16,6 +16,9 @@ type Charge struct {
 	limits Limits
 	before *Row
 	row    *Row
+	// What Passed and Void write. Their MACs are made before the check, so that
+	// a token that dies during it does not keep the charge from being settled.
+	passed, voided []byte
 }
 
 // Left tells how many checks remain when this one fails.
@@ -30,13 +33,11 @@ func (c *Charge) Failed() Attempts {
 // budgets. The Attempts that it returns count the failures before this check,
 // for the user to see. On an error the charge stands.
 func (c *Charge) Passed(ctx context.Context) (Attempts, error) {
-	next := *c.before
-	next.Revision = c.row.Revision + 1
-	next.Consecutive = 0
-	next.LastPass = c.guard.now().Unix()
-	if err := c.settle(ctx, &next); err != nil {
+	if err := c.settle(ctx, c.passed); err != nil {
 		return Attempts{}, err
 	}
+	next := *c.before
+	next.Consecutive, next.LastPass = 0, c.guard.now().Unix()
 	a := next.attempts(c.limits)
 	a.Failures = c.before.Consecutive
 	return a, nil
@@ -44,14 +45,10 @@ func (c *Charge) Passed(ctx context.Context) (Attempts, error) {
 
 // Void gives the charge back: a device failed and the PIN was not checked. On
 // an error the charge stands.
-func (c *Charge) Void(ctx context.Context) error {
-	next := *c.before
-	next.Revision = c.row.Revision + 1
-	return c.settle(ctx, &next)
-}
+func (c *Charge) Void(ctx context.Context) error { return c.settle(ctx, c.voided) }
 
-func (c *Charge) settle(ctx context.Context, r *Row) error {
+func (c *Charge) settle(ctx context.Context, row []byte) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
-	return c.guard.store(ctx, r)
+	return c.guard.rows.PutGuardRow(ctx, c.row.Wallet, row)
 }

@@ -80,11 +80,25 @@ func (g *Guard) Charge(ctx context.Context, wallet [16]byte, l Limits) (*Charge,
 	if before.attempts(l).Left == 0 {
 		return nil, ErrLocked
 	}
-	charged := before.charged(g.now())
-	if err := g.store(ctx, charged); err != nil {
+	c := &Charge{guard: g, limits: l, before: before, row: before.charged(g.now())}
+	if c.voided, err = g.encode(ctx, c.row.Revision+1, *before); err != nil {
 		return nil, err
 	}
-	return &Charge{guard: g, limits: l, before: before, row: charged}, nil
+	passed := *before
+	passed.Consecutive, passed.LastPass = 0, g.now().Unix()
+	if c.passed, err = g.encode(ctx, c.row.Revision+1, passed); err != nil {
+		return nil, err
+	}
+	if err := g.store(ctx, c.row); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+// encode gives the bytes of a row at a revision.
+func (g *Guard) encode(ctx context.Context, revision uint64, r Row) ([]byte, error) {
+	r.Revision = revision
+	return EncodeRow(ctx, &r, g.mac)
 }
 
 func (g *Guard) load(ctx context.Context, wallet [16]byte) (*Row, error) {

@@ -109,19 +109,13 @@ func page(c *bbolt.Cursor, prefix []byte, p wallet.Page) (ids []seal.ID, cursor 
 }
 
 // Tombstones lists up to limit wallets that were deleted before a time, in
-// Unix seconds.
-func (s *Store) Tombstones(ctx context.Context, before int64, limit int) (ids []seal.ID, err error) {
+// Unix seconds, after a cursor; next is nil at the end.
+func (s *Store) Tombstones(ctx context.Context, before int64, after []byte, limit int) (ids []seal.ID, next []byte, err error) {
 	err = s.read(ctx, func(tx *bbolt.Tx) error {
-		c := tx.Bucket(tombBucket).Cursor()
-		for k, _ := c.First(); len(k) == placeSize && len(ids) < limit; k, _ = c.Next() {
-			if int64(binary.BigEndian.Uint64(k)) >= before {
-				break
-			}
-			ids = append(ids, seal.ID(k[8:]))
-		}
+		ids, next = page(tx.Bucket(tombBucket).Cursor(), nil, wallet.Page{Until: before, After: after, Limit: limit})
 		return nil
 	})
-	return ids, err
+	return ids, next, err
 }
 
 // Everything lists up to limit wallets of all relays, by id, after one.

@@ -122,7 +122,7 @@ func TestRemove(t *testing.T) {
 	if err := s.Remove(t.Context(), r); !errors.Is(err, wallet.ErrConflict) {
 		t.Fatalf("err = %v, want ErrConflict", err)
 	}
-	if ids, err := s.Tombstones(t.Context(), dead.Deleted+1, 10); err != nil || !slices.Equal(ids, []seal.ID{w.Wallet}) {
+	if ids, _, err := s.Tombstones(t.Context(), dead.Deleted+1, nil, 10); err != nil || !slices.Equal(ids, []seal.ID{w.Wallet}) {
 		t.Fatalf("tombstones %x, %v", ids, err)
 	}
 	r.Prev = []byte("tomb")
@@ -158,7 +158,7 @@ func checkGone(t *testing.T, s *store.Store, w wallet.NewWallet) {
 			t.Errorf("%+v lists it", p)
 		}
 	}
-	if ids, err := s.Tombstones(t.Context(), 1<<40, 10); err != nil || len(ids) != 0 {
+	if ids, _, err := s.Tombstones(t.Context(), 1<<40, nil, 10); err != nil || len(ids) != 0 {
 		t.Errorf("tombstones %x, %v", ids, err)
 	}
 }
@@ -170,7 +170,7 @@ func TestTombstonesAreOldestFirst(t *testing.T) {
 		w.Index.Deleted = 1_900_000_000 - int64(n)
 		create(t, s, w)
 	}
-	ids, err := s.Tombstones(t.Context(), 1_900_000_000, 3)
+	ids, _, err := s.Tombstones(t.Context(), 1_900_000_000, nil, 3)
 	if want := []seal.ID{walletID(4), walletID(3), walletID(2)}; err != nil || !slices.Equal(ids, want) {
 		t.Fatalf("%x, %v, want %x", ids, err, want)
 	}

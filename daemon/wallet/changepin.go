@@ -37,7 +37,8 @@ type Changed struct {
 
 // ChangePIN seals the wallet's keys anew under another PIN: in one transaction,
 // idempotent as Create is. The address stays, and the old ciphertext is gone
-// from the record. Unlocks of the wallet end.
+// from the record. Unlocks of the wallet end. A retry is answered by its request
+// id, whatever PINs it has: nothing that could verify a PIN is stored for it.
 func (s *Service) ChangePIN(ctx context.Context, r *ChangePINRequest) (*Changed, error) {
 	c := &resealing{peer: r.Peer, method: "changePin", requestID: r.RequestID, wallet: r.Wallet,
 		pin: r.PIN, newPIN: r.NewPIN, digest: r.Digest}
@@ -102,7 +103,7 @@ func (s *Service) reseal(ctx context.Context, c *resealing) (*Changed, error) {
 		return s.resealOpened(ctx, c, key, o)
 	})
 	if err != nil && !errors.Is(err, ErrRequestReused) {
-		return nil, errors.Join(err, s.audit(ctx, c.event(reasonOf(err))))
+		return nil, errors.Join(err, s.refused(ctx, c.event(reasonOf(err))))
 	}
 	done, again := s.resealedBefore(ctx, c, key)
 	if done == nil || again != nil {

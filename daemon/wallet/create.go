@@ -161,7 +161,7 @@ func (s *Service) sealNew(ctx context.Context, r *CreateRequest, n *NewWallet, a
 	}
 	defer w.Wipe()
 	n.Address = address(a.public)
-	n.Record, err = s.seal(ctx, r.PIN, h, &seal.State{Revision: 1, Label: r.Label, ExternalID: r.ExternalID, Tags: n.Index.Tags}, w)
+	n.Record, err = s.seal(ctx, r.PIN, h, &seal.State{Revision: 1, Label: r.Label, ExternalID: r.ExternalID, Tags: n.Index.Tags}, w, 0)
 	return err
 }
 

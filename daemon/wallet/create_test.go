@@ -54,8 +54,8 @@ func TestConcurrentCreationsUnderOneIDMakeOneWallet(t *testing.T) {
 			t.Errorf("wallets %x and %x under one request id", id, ids[0])
 		}
 	}
-	if infos, _, err := b.List(context.Background(), b.peer, wallet.Page{Limit: 10}, ""); err != nil || len(infos) != 1 {
-		t.Errorf("%d wallets, %v", len(infos), err)
+	if l, err := b.List(context.Background(), b.peer, wallet.Page{Limit: 10}, ""); err != nil || len(l.Wallets) != 1 {
+		t.Errorf("%+v, %v", l, err)
 	}
 	if err := b.objectsLeft(); err != nil {
 		t.Error(err)

@@ -3,6 +3,7 @@ package wallet
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/sigild/sigild/daemon/seal"
@@ -36,7 +37,7 @@ func (s *Service) Delete(ctx context.Context, r *DeleteRequest) (*DeletedWallet,
 	}
 	err := s.delete(ctx, r, key)
 	if err != nil && !errors.Is(err, ErrRequestReused) {
-		return nil, errors.Join(err, s.audit(ctx, r.event(reasonOf(err))))
+		return nil, errors.Join(err, s.refused(ctx, r.event(reasonOf(err))))
 	}
 	d, again := s.deletedBefore(ctx, r, key)
 	if d == nil || again != nil {
@@ -75,6 +76,11 @@ func (s *Service) delete(ctx context.Context, r *DeleteRequest, key RequestKey) 
 		if !r.Operator {
 			return &FieldError{"pin", "is required"}
 		}
+		done, err := s.Guard.Turn(ctx, r.Wallet)
+		if err != nil {
+			return err
+		}
+		defer done()
 		return s.bury(ctx, r, key)
 	}
 	_, err := s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, deletable, func(o *opened) error {
@@ -92,13 +98,14 @@ func deletable(p *seal.Parsed) error {
 	return nil
 }
 
+// bury puts the tombstone; the caller holds the wallet's turn.
 func (s *Service) bury(ctx context.Context, r *DeleteRequest, key RequestKey) error {
 	now := s.Now().Unix()
 	request, err := s.request(ctx, key, &done{Digest: r.Digest, Wallet: r.Wallet, Time: now})
 	if err != nil {
 		return err
 	}
-	_, err = s.change(ctx, r.Actor, "deleteWallet", r.Wallet, request, func(p *seal.Parsed) error {
+	_, err = s.changeInTurn(ctx, r.Actor, "deleteWallet", r.Wallet, request, func(p *seal.Parsed) error {
 		if err := deletable(p); err != nil {
 			return err
 		}
@@ -110,8 +117,8 @@ func (s *Service) bury(ctx context.Context, r *DeleteRequest, key RequestKey) er
 
 // Restore takes a tombstone away. It is the operator's.
 func (s *Service) Restore(ctx context.Context, a Actor, wallet seal.ID) (*Info, error) {
-	if !a.Operator {
-		return nil, ErrOperator
+	if err := s.begin(ctx, a, "restoreWallet", wallet); err != nil {
+		return nil, err
 	}
 	return s.change(ctx, a, "restoreWallet", wallet, nil, func(p *seal.Parsed) error {
 		p.State.Deleted = 0
@@ -119,27 +126,37 @@ func (s *Service) Restore(ctx context.Context, a Actor, wallet seal.ID) (*Info, 
 	})
 }
 
-// purged is how many wallets one call of Purge looks at.
+// purged is how many tombstones Purge reads at a time.
 const purged = 100
 
 // Purge removes wallets whose tombstones are older than grace, and says how
-// many. What remains of them is in docs/operate.md.
-func (s *Service) Purge(ctx context.Context, grace time.Duration) (int, error) {
-	ids, err := s.Store.Tombstones(ctx, s.Now().Add(-grace).Unix(), purged)
-	if err != nil {
-		return 0, err
-	}
-	for n, id := range ids {
-		if err := s.purge(ctx, id, grace); err != nil {
-			return n, err
+// many. A wallet that cannot be removed does not keep others from it. by is
+// whom the audit log names.
+func (s *Service) Purge(ctx context.Context, by Peer, grace time.Duration) (removed int, err error) {
+	var failed []error
+	var after []byte
+	for {
+		ids, next, err := s.Store.Tombstones(ctx, s.Now().Add(-grace).Unix(), after, purged)
+		if err != nil {
+			return removed, err
 		}
+		for _, id := range ids {
+			if err := s.purge(ctx, by, id, grace); err != nil {
+				failed = append(failed, fmt.Errorf("wallet %x: %w", id, err))
+				continue
+			}
+			removed++
+		}
+		if next == nil || ctx.Err() != nil {
+			return removed, errors.Join(failed...)
+		}
+		after = next
 	}
-	return len(ids), nil
 }
 
 // purge removes one wallet, if its record, which has a MAC, agrees with the
 // index of tombstones, which has none.
-func (s *Service) purge(ctx context.Context, id seal.ID, grace time.Duration) error {
+func (s *Service) purge(ctx context.Context, by Peer, id seal.ID, grace time.Duration) error {
 	p, err := s.loadFor(ctx, Actor{Operator: true}, id)
 	if err != nil {
 		return err
@@ -154,5 +171,5 @@ func (s *Service) purge(ctx context.Context, id seal.ID, grace time.Duration) er
 	if err := s.Store.Remove(ctx, r); err != nil {
 		return err
 	}
-	return s.audit(ctx, Event{Action: "purgeWallet", Wallet: id, Result: "ok"})
+	return s.audit(ctx, Event{Action: "purgeWallet", Peer: by, Wallet: id, Result: "ok"})
 }

@@ -47,7 +47,7 @@ func (s *Service) Derive(ctx context.Context, r *DeriveRequest) (*Derived, error
 		return s.addAccounts(ctx, r, key, o)
 	})
 	if err != nil && !errors.Is(err, ErrRequestReused) {
-		return nil, errors.Join(err, s.audit(ctx, r.event(reasonOf(err))))
+		return nil, errors.Join(err, s.refused(ctx, r.event(reasonOf(err))))
 	}
 	d, again := s.derivedBefore(ctx, r, key)
 	if d == nil || again != nil {
@@ -84,7 +84,7 @@ func (s *Service) derivedBefore(ctx context.Context, r *DeriveRequest, key Reque
 	if last > int64(len(info.Header.Accounts)) {
 		return nil, seal.ErrCorrupt
 	}
-	receipt, err := s.receipt(ctx, "deriveAccount", done, info)
+	receipt, err := s.receiptFor(ctx, "deriveAccount", done, info, r.Count)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +149,7 @@ func (s *Service) growOne(ctx context.Context, held *objects, o *opened, derivat
 func (s *Service) rewrite(ctx context.Context, pin []byte, o *opened, key RequestKey, d *done, addresses [][20]byte) error {
 	o.State.Revision++
 	o.Header.Keys.Host = s.Token.Keys().Host
-	next, err := s.seal(ctx, pin, o.Header, o.State, o.wrapped)
+	next, err := s.seal(ctx, pin, o.Header, o.State, o.wrapped, len(o.Header.Accounts)-len(addresses))
 	if err != nil {
 		return err
 	}

@@ -42,6 +42,7 @@ type scriptedToken struct {
 
 	sign    func(d *ecdsa.PrivateKey, digest [32]byte) ([64]byte, error) // nil: honest
 	fail    map[string]error                                             // by method
+	during  map[string]func()                                            // runs in a method, without the lock
 	calls   []string
 	fed     []byte
 	secrets [][]byte // copies of what ImportSecret got
@@ -219,6 +220,9 @@ func (k *scriptedToken) SignReceipt(_ context.Context, digest [32]byte) ([]byte,
 func (k *scriptedToken) Factors(seal.KeyIDs) (seal.Factors, error) { return k, nil }
 
 func (k *scriptedToken) Pepper(_ context.Context, message []byte) ([32]byte, error) {
+	if do := k.during["Pepper"]; do != nil {
+		do()
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return mac(k.pin[:], message), k.enter("Pepper")

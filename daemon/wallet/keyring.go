@@ -23,16 +23,19 @@ func (s *Service) unwrapKeys(ctx context.Context, held *objects, h *seal.Header,
 	if err != nil {
 		return nil, err
 	}
-	passing := &objects{token: s.Token, held: []Object{derivation}}
-	defer passing.destroy(ctx, &err)
 	k := keyring{}
-	for _, index := range accounts {
-		a, err := s.unwrapAccount(ctx, held, h, w, derivation, index)
+	defer func() {
 		if err != nil {
 			k.wipe()
+		}
+	}()
+	passing := &objects{token: s.Token, held: []Object{derivation}}
+	defer passing.destroy(ctx, &err)
+	for _, index := range accounts {
+		if k[index], err = s.unwrapAccount(ctx, held, h, w, derivation, index); err != nil {
+			delete(k, index)
 			return nil, err
 		}
-		k[index] = a
 	}
 	return k, nil
 }

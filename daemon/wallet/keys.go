@@ -87,9 +87,9 @@ func (s *Service) describe(a *account, index uint32, created int64) seal.Account
 }
 
 // seal closes the wrapped keys under the PIN with fresh salt and gives the
-// bytes to store. They were opened once more, unwrapped by the token, and the
-// newest account signed and was verified.
-func (s *Service) seal(ctx context.Context, pin []byte, h *seal.Header, st *seal.State, w *seal.Wrapped) ([]byte, error) {
+// bytes to store. They were opened once more, unwrapped by the token, and each
+// account from fresh on, at least the newest, signed and was verified.
+func (s *Service) seal(ctx context.Context, pin []byte, h *seal.Header, st *seal.State, w *seal.Wrapped, fresh int) ([]byte, error) {
 	h.KDF = s.KDF
 	h.KDF.Salt = seal.NewSalt()
 	key, err := s.newKey(ctx, pin, h)
@@ -101,7 +101,7 @@ func (s *Service) seal(ctx context.Context, pin []byte, h *seal.Header, st *seal
 	if err != nil {
 		return nil, err
 	}
-	return data, s.rehearse(ctx, key, data, h.Wallet)
+	return data, s.rehearse(ctx, key, data, h.Wallet, min(fresh, len(h.Accounts)-1))
 }
 
 func (s *Service) newKey(ctx context.Context, pin []byte, h *seal.Header) (*seal.Key, error) {
@@ -136,7 +136,7 @@ func (s *Service) encode(ctx context.Context, key *seal.Key, h *seal.Header, st 
 
 // rehearse does what a later signature will do with the stored bytes, so that
 // no wallet is acknowledged that cannot sign.
-func (s *Service) rehearse(ctx context.Context, key *seal.Key, data []byte, id seal.ID) (err error) {
+func (s *Service) rehearse(ctx context.Context, key *seal.Key, data []byte, id seal.ID, fresh int) (err error) {
 	p, err := seal.Parse(ctx, data, s.Installation, id, s.Token.RecordMAC)
 	if err != nil {
 		return err
@@ -148,14 +148,21 @@ func (s *Service) rehearse(ctx context.Context, key *seal.Key, data []byte, id s
 	defer w.Wipe()
 	held := &objects{token: s.Token}
 	defer held.destroy(ctx, &err)
-	newest := uint32(len(p.Header.Accounts) - 1)
-	k, err := s.unwrapKeys(ctx, held, p.Header, w, []uint32{newest})
+	var accounts []uint32
+	for index := fresh; index < len(p.Header.Accounts); index++ {
+		accounts = append(accounts, uint32(index))
+	}
+	k, err := s.unwrapKeys(ctx, held, p.Header, w, accounts)
 	if err != nil {
 		return err
 	}
 	defer k.wipe()
-	var digest [32]byte
-	rand.Read(digest[:])
-	_, err = s.tokenSign(ctx, k[newest], digest)
-	return err
+	for _, a := range k {
+		var digest [32]byte
+		rand.Read(digest[:])
+		if _, err := s.tokenSign(ctx, a, digest); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package wallet
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"slices"
 
 	"github.com/sigild/sigild/daemon/seal"
@@ -33,12 +34,18 @@ func (i *Info) Status() Status {
 }
 
 // scanned is how many wallets one page looks at when it filters by state.
-const scanned = 2000
+const scanned = 500
 
-// List returns a page of the peer's wallets, oldest first, and the cursor of
-// the next page, nil at the end. With a state, a page may have fewer wallets
-// than its limit, or none, and still have a next one.
-func (s *Service) List(ctx context.Context, peer Peer, p Page, state Status) ([]*Info, []byte, error) {
+// Listing is a page of wallets.
+type Listing struct {
+	Wallets []*Info
+	Corrupt []seal.ID // in the index, with a record that is not as it was written
+	Cursor  []byte    // of the next page; nil at the end
+}
+
+// List returns a page of the peer's wallets, oldest first. With a state, a page
+// may have fewer wallets than its limit, or none, and still have a next one.
+func (s *Service) List(ctx context.Context, peer Peer, p Page, state Status) (*Listing, error) {
 	p.Relay = peer.UID
 	want := p.Limit
 	if state != "" {
@@ -46,22 +53,27 @@ func (s *Service) List(ctx context.Context, peer Peer, p Page, state Status) ([]
 	}
 	ids, cursor, err := s.Store.List(ctx, p)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	infos := make([]*Info, 0, min(want, len(ids)))
+	l := &Listing{Wallets: make([]*Info, 0, min(want, len(ids))), Cursor: cursor}
 	for n, id := range ids {
 		info, err := s.listed(ctx, peer, id, p)
+		if errors.Is(err, seal.ErrCorrupt) {
+			l.Corrupt = append(l.Corrupt, id)
+			continue
+		}
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 		if state != "" && info.Status() != state {
 			continue
 		}
-		if infos = append(infos, info); len(infos) == want && n+1 < len(ids) {
-			return infos, cursorAt(info), nil
+		if l.Wallets = append(l.Wallets, info); len(l.Wallets) == want && n+1 < len(ids) {
+			l.Cursor = cursorAt(info)
+			return l, nil
 		}
 	}
-	return infos, cursor, nil
+	return l, nil
 }
 
 // listed reads one wallet of a page and holds it against what the index,

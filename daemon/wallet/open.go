@@ -43,29 +43,39 @@ func (s *Service) withPIN(ctx context.Context, peer Peer, id seal.ID, pin []byte
 	if err := use(o); err != nil {
 		return Attempts{}, err
 	}
-	return attempts, s.modernise(ctx, peer, pin, o)
+	s.modernise(ctx, peer, pin, o)
+	return attempts, nil
 }
 
 // modernise seals a record anew that was made with a cheaper PIN stretching or
-// an older host key than new ones are. The PIN is at hand only now.
-func (s *Service) modernise(ctx context.Context, peer Peer, pin []byte, o *opened) error {
-	have, want := o.Header.KDF, s.KDF
+// an older host key than new ones are. The PIN is at hand only now. What the
+// request asked for is done already, so that a failure here is only audited.
+func (s *Service) modernise(ctx context.Context, peer Peer, pin []byte, o *opened) {
+	if o.rewritten || !s.outdated(o.Header) {
+		return
+	}
+	e := Event{Action: "modernise", Peer: peer, Wallet: o.Header.Wallet, Result: "ok"}
+	if err := s.resealAsNew(ctx, pin, o); err != nil {
+		e.Result = reasonOf(err)
+	}
+	_ = s.audit(ctx, e)
+}
+
+func (s *Service) outdated(h *seal.Header) bool {
+	have, want := h.KDF, s.KDF
 	weaker := have.Memory <= want.Memory && have.Time <= want.Time &&
 		(have.Memory < want.Memory || have.Time < want.Time)
-	if o.rewritten || (!weaker && o.Header.Keys.Host == s.Token.Keys().Host) {
-		return nil
-	}
+	return weaker || h.Keys.Host != s.Token.Keys().Host
+}
+
+func (s *Service) resealAsNew(ctx context.Context, pin []byte, o *opened) error {
 	o.State.Revision++
 	o.Header.Keys.Host = s.Token.Keys().Host
-	next, err := s.seal(ctx, pin, o.Header, o.State, o.wrapped)
+	next, err := s.seal(ctx, pin, o.Header, o.State, o.wrapped, len(o.Header.Accounts))
 	if err != nil {
 		return err
 	}
-	err = s.Store.Replace(ctx, Change{Wallet: o.Header.Wallet, Relay: o.Header.Relay, Prev: o.Stored, Next: next})
-	if err != nil {
-		return err
-	}
-	return s.audit(ctx, Event{Action: "modernise", Peer: peer, Wallet: o.Header.Wallet, Result: "ok"})
+	return s.Store.Replace(ctx, Change{Wallet: o.Header.Wallet, Relay: o.Header.Relay, Prev: o.Stored, Next: next})
 }
 
 // usable refuses a wallet that is deleted or frozen.

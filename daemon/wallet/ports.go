@@ -169,8 +169,9 @@ type Store interface {
 	Remove(ctx context.Context, r Removal) error
 	ByAddress(ctx context.Context, relay uint32, address [20]byte) (seal.ID, error)
 	ByExternalID(ctx context.Context, relay uint32, externalID string) (seal.ID, error)
-	// Tombstones lists up to limit wallets that were deleted before a time.
-	Tombstones(ctx context.Context, before int64, limit int) ([]seal.ID, error)
+	// Tombstones lists up to limit wallets that were deleted before a time,
+	// after a cursor, and gives the next cursor, nil at the end.
+	Tombstones(ctx context.Context, before int64, after []byte, limit int) (ids []seal.ID, next []byte, err error)
 	// Everything lists up to limit wallets of all relays after a wallet id.
 	Everything(ctx context.Context, after *seal.ID, limit int) ([]seal.ID, error)
 	List(ctx context.Context, p Page) (wallets []seal.ID, cursor []byte, err error)

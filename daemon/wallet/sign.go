@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/sigild/sigild/daemon/policy"
 	"github.com/sigild/sigild/daemon/seal"
@@ -46,7 +47,7 @@ func (s *Service) Sign(ctx context.Context, r *SignRequest) ([]*Signed, Attempts
 	}
 	signed, attempts, err := s.sign(ctx, r)
 	if err != nil {
-		return nil, Attempts{}, errors.Join(err, s.auditItems(ctx, r, reasonOf(err)))
+		return nil, Attempts{}, errors.Join(err, s.auditRefusal(ctx, r, err))
 	}
 	if err := s.auditItems(ctx, r, "ok"); err != nil {
 		return nil, Attempts{}, err
@@ -173,6 +174,14 @@ func (s *Service) witness(ctx context.Context, a *account, r, digest [32]byte) e
 	return nil
 }
 
+// auditRefusal is auditItems for a caller that may be gone: a charge must not
+// be without its line.
+func (s *Service) auditRefusal(ctx context.Context, r *SignRequest, cause error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditTimeout)
+	defer cancel()
+	return s.auditItems(ctx, r, reasonOf(cause))
+}
+
 // auditItems writes a line for each item, on disk when it returns.
 func (s *Service) auditItems(ctx context.Context, r *SignRequest, result string) error {
 	events := make([]Event, len(r.Items))
@@ -181,6 +190,16 @@ func (s *Service) auditItems(ctx context.Context, r *SignRequest, result string)
 			Digest: i.Digest[:], Result: result, Detail: map[string]string{"operation": string(i.Facts.Operation)}}
 	}
 	return s.Audit.Write(ctx, events...)
+}
+
+// auditTimeout bounds the line of a refusal, whose caller may be gone.
+const auditTimeout = 10 * time.Second
+
+// refused audits a request that was refused or failed.
+func (s *Service) refused(ctx context.Context, e Event) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditTimeout)
+	defer cancel()
+	return s.audit(ctx, e)
 }
 
 func (s *Service) audit(ctx context.Context, e Event) error {

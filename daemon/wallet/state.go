@@ -3,6 +3,7 @@ package wallet
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/sigild/sigild/daemon/seal"
@@ -119,8 +120,8 @@ func (s *Service) Freeze(ctx context.Context, a Actor, wallet seal.ID, by string
 
 // Unfreeze is the operator's.
 func (s *Service) Unfreeze(ctx context.Context, a Actor, wallet seal.ID) (*Info, error) {
-	if !a.Operator {
-		return nil, ErrOperator
+	if err := s.begin(ctx, a, "unfreeze", wallet); err != nil {
+		return nil, err
 	}
 	return s.change(ctx, a, "unfreeze", wallet, nil, func(p *seal.Parsed) error {
 		p.State.Frozen, p.State.FrozenBy = 0, ""
@@ -128,29 +129,43 @@ func (s *Service) Unfreeze(ctx context.Context, a Actor, wallet seal.ID) (*Info,
 	})
 }
 
-// change rewrites a record's state and its indexes in one transaction. It
-// tries again when another change came between, and ends the wallet's unlocks
-// when the wallet is no longer usable.
-func (s *Service) change(ctx context.Context, a Actor, action string, wallet seal.ID, request *Request, apply func(*seal.Parsed) error) (*Info, error) {
-	for {
-		p, err := s.tryChange(ctx, a, wallet, request, apply)
-		if errors.Is(err, ErrConflict) && ctx.Err() == nil {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if usable(p) != nil {
-			s.endWallet(ctx, wallet)
-		}
-		if err := s.audit(ctx, Event{Action: action, Peer: a.Peer, Wallet: wallet, Result: "ok"}); err != nil {
-			return nil, err
-		}
-		return s.info(ctx, p)
+// begin audits what an operator is about to do, before it gives rights back: a
+// full disk must not leave it undone in the log and done in the database.
+func (s *Service) begin(ctx context.Context, a Actor, action string, wallet seal.ID) error {
+	if !a.Operator {
+		return ErrOperator
 	}
+	return s.audit(ctx, Event{Action: action, Peer: a.Peer, Wallet: wallet, Result: "begun"})
 }
 
-func (s *Service) tryChange(ctx context.Context, a Actor, wallet seal.ID, request *Request, apply func(*seal.Parsed) error) (*seal.Parsed, error) {
+// change is changeInTurn after the wallet's turn: it waits for a PIN check or
+// an unlock that is under way, so that none of them outlives a freeze.
+func (s *Service) change(ctx context.Context, a Actor, action string, wallet seal.ID, request *Request, apply func(*seal.Parsed) error) (*Info, error) {
+	done, err := s.Guard.Turn(ctx, wallet)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	return s.changeInTurn(ctx, a, action, wallet, request, apply)
+}
+
+// changeInTurn rewrites a record's state and its indexes in one transaction,
+// and ends the wallet's unlocks when the wallet is no longer usable.
+func (s *Service) changeInTurn(ctx context.Context, a Actor, action string, wallet seal.ID, request *Request, apply func(*seal.Parsed) error) (*Info, error) {
+	p, err := s.restated(ctx, a, wallet, request, apply)
+	if err != nil {
+		return nil, err
+	}
+	if usable(p) != nil {
+		s.endWallet(ctx, wallet)
+	}
+	if err := s.audit(ctx, Event{Action: action, Peer: a.Peer, Wallet: wallet, Result: "ok"}); err != nil {
+		return nil, err
+	}
+	return s.info(ctx, p)
+}
+
+func (s *Service) restated(ctx context.Context, a Actor, wallet seal.ID, request *Request, apply func(*seal.Parsed) error) (*seal.Parsed, error) {
 	p, err := s.loadFor(ctx, a, wallet)
 	if err != nil {
 		return nil, err
@@ -189,8 +204,8 @@ func indexOf(p *seal.Parsed) Index {
 const everything = 500
 
 // FreezeAll freezes the wallets of all relays, and says how many it froze. It
-// goes on over wallets whose record is corrupt and names their number in the
-// error.
+// goes on over wallets whose record is corrupt and joins their errors. Repeated
+// after an interruption, it skips what is frozen already.
 func (s *Service) FreezeAll(ctx context.Context, a Actor, by string) (frozen int, err error) {
 	var after *seal.ID
 	var failed []error
@@ -203,13 +218,26 @@ func (s *Service) FreezeAll(ctx context.Context, a Actor, by string) (frozen int
 			return frozen, errors.Join(failed...)
 		}
 		for _, id := range ids {
-			switch _, err := s.Freeze(ctx, a, id, by); {
-			case err == nil:
+			switch done, err := s.freezeOnce(ctx, a, id, by); {
+			case err != nil:
+				failed = append(failed, fmt.Errorf("wallet %x: %w", id, err))
+			case done:
 				frozen++
-			case !errors.Is(err, ErrDeleted):
-				failed = append(failed, err)
+			}
+			if ctx.Err() != nil {
+				return frozen, errors.Join(failed...)
 			}
 		}
 		after = &ids[len(ids)-1]
 	}
+}
+
+// freezeOnce freezes a wallet that is neither frozen nor deleted.
+func (s *Service) freezeOnce(ctx context.Context, a Actor, id seal.ID, by string) (done bool, err error) {
+	p, err := s.loadFor(ctx, a, id)
+	if err != nil || usable(p) != nil {
+		return false, err
+	}
+	_, err = s.Freeze(ctx, a, id, by)
+	return err == nil, err
 }

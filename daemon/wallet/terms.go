@@ -3,6 +3,7 @@ package wallet
 import (
 	"fmt"
 	"math/big"
+	"slices"
 	"time"
 
 	"github.com/sigild/sigild/daemon/policy"
@@ -14,7 +15,8 @@ type Terms struct {
 	Duration   time.Duration // on the monotonic clock, more than 0
 	Accounts   []uint32      // at least one
 	Rules      policy.Policy // operations, chains, recipients, value of one transaction
-	TotalValue *big.Int      // wei over all transactions; nil: no bound
+	TotalValue *big.Int      // wei over all transactions; nil is 0
+	AnyTotal   bool          // no bound on the total
 	AnyClient  bool          // any connection of the same uid, not only this one
 }
 
@@ -32,6 +34,10 @@ func (t *Terms) check() error {
 		return &FieldError{"terms.seconds", "must be 1 to 86400"}
 	case len(t.Accounts) == 0 || len(t.Accounts) > MaxBatch:
 		return &FieldError{"terms.accounts", "must name 1 to 64 accounts"}
+	case repeats(t.Accounts):
+		return &FieldError{"terms.accounts", "name one twice"}
+	case t.AnyTotal && t.TotalValue != nil:
+		return &FieldError{"terms.totalValue", "is both bounded and not"}
 	case t.TotalValue != nil && t.TotalValue.Sign() < 0:
 		return &FieldError{"terms.totalValue", "must not be negative"}
 	}
@@ -39,6 +45,15 @@ func (t *Terms) check() error {
 		return &FieldError{"terms", err.Error()}
 	}
 	return nil
+}
+
+func repeats(accounts []uint32) bool {
+	for n, a := range accounts {
+		if slices.Contains(accounts[:n], a) {
+			return true
+		}
+	}
+	return false
 }
 
 // TermsError is returned when an unlock's terms do not allow a request. The

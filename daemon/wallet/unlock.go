@@ -43,14 +43,18 @@ func (s *Service) Unlock(ctx context.Context, r *UnlockRequest) (*Unlocked, erro
 		u, err = s.hold(ctx, r, o)
 		return err
 	})
-	if err != nil {
-		return nil, errors.Join(err, s.audit(ctx, r.event(reasonOf(err))))
+	if err == nil {
+		err = s.audit(ctx, r.event("ok"))
+	} else {
+		err = errors.Join(err, s.refused(ctx, r.event(reasonOf(err))))
 	}
-	if err := s.audit(ctx, r.event("ok")); err != nil {
-		s.end(ctx, unlockKey{r.Wallet, r.Peer.UID}, err)
+	if err != nil {
+		if u != nil {
+			s.endThis(ctx, unlockKey{r.Wallet, r.Peer.UID}, u, ErrUnlockRequired)
+		}
 		return nil, err
 	}
-	return &Unlocked{Signatures: u.left, Until: s.Now().Add(r.Terms.Duration), Attempts: attempts}, nil
+	return &Unlocked{Signatures: r.Terms.Signatures, Until: s.Now().Add(r.Terms.Duration), Attempts: attempts}, nil
 }
 
 func (r *UnlockRequest) event(result string) Event {
@@ -78,8 +82,11 @@ func (s *Service) hold(ctx context.Context, r *UnlockRequest, o *opened) (_ *unl
 		return nil, err
 	}
 	u := &unlock{peer: r.Peer, terms: r.Terms, until: time.Now().Add(r.Terms.Duration), held: held, keys: k, left: r.Terms.Signatures}
-	if r.Terms.TotalValue != nil {
-		u.allowed = new(big.Int).Set(r.Terms.TotalValue)
+	if !r.Terms.AnyTotal {
+		u.allowed = new(big.Int)
+		if r.Terms.TotalValue != nil {
+			u.allowed.Set(r.Terms.TotalValue)
+		}
 	}
 	key := unlockKey{r.Wallet, r.Peer.UID}
 	s.end(ctx, key, ErrUnlockRequired)

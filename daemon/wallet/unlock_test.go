@@ -18,7 +18,7 @@ const recipient = "0x9858effd232b4033e47d90003d41ec34ecaeda94"
 func anything() wallet.Terms {
 	p := policy.Default()
 	p.Operations = []policy.Operation{policy.Transaction, policy.Message, policy.TypedData}
-	return wallet.Terms{Signatures: 3, Duration: time.Hour, Accounts: []uint32{0}, Rules: p, AnyClient: true}
+	return wallet.Terms{Signatures: 3, Duration: time.Hour, Accounts: []uint32{0}, Rules: p, AnyTotal: true, AnyClient: true}
 }
 
 func (b *bench) unlock(id seal.ID, pin string, terms wallet.Terms) (*wallet.Unlocked, error) {
@@ -65,7 +65,7 @@ func TestTerms(t *testing.T) {
 	terms := anything()
 	terms.Rules.AnyChain, terms.Rules.Chains = false, []string{"eip155:1"}
 	terms.Rules.AnyRecipient, terms.Rules.Recipients = false, []string{recipient}
-	terms.Signatures, terms.TotalValue = 100, big.NewInt(1000)
+	terms.Signatures, terms.TotalValue, terms.AnyTotal = 100, big.NewInt(1000), false
 	other, chain, unknown := transfer(1), transfer(1), transfer(1)
 	other.Recipient = "0x0000000000000000000000000000000000000001"
 	chain.Chain = "eip155:137"
@@ -225,7 +225,7 @@ func TestAFailedSignatureIsGivenBack(t *testing.T) {
 	b := newBench(t)
 	id := b.create(t, "r").Info.Header.Wallet
 	terms := anything()
-	terms.Signatures, terms.TotalValue = 1, big.NewInt(5)
+	terms.Signatures, terms.TotalValue, terms.AnyTotal = 1, big.NewInt(5), false
 	if _, err := b.unlock(id, goodPIN, terms); err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +278,9 @@ func TestBadTerms(t *testing.T) {
 		"no time":       func(x *wallet.Terms) { x.Duration = 0 },
 		"a week":        func(x *wallet.Terms) { x.Duration = 7 * 24 * time.Hour },
 		"no account":    func(x *wallet.Terms) { x.Accounts = nil },
-		"debt":          func(x *wallet.Terms) { x.TotalValue = big.NewInt(-1) },
+		"debt":          func(x *wallet.Terms) { x.TotalValue, x.AnyTotal = big.NewInt(-1), false },
+		"both":          func(x *wallet.Terms) { x.TotalValue = big.NewInt(1) },
+		"twice":         func(x *wallet.Terms) { x.Accounts = []uint32{0, 0} },
 		"empty":         func(x *wallet.Terms) { *x = wallet.Terms{} },
 		"no connection": func(x *wallet.Terms) { x.AnyClient = false },
 	} {
@@ -299,5 +301,42 @@ func TestBadTerms(t *testing.T) {
 	}
 	if b.Unlocks() != 0 {
 		t.Error("something is unlocked")
+	}
+}
+
+// A freeze waits for an unlock that is being made and ends it: nothing signs
+// after the operator has unfrozen the wallet again.
+func TestFreezeEndsAnUnlockThatIsBeingMade(t *testing.T) {
+	b := newBench(t)
+	ctx := context.Background()
+	id := b.create(t, "r").Info.Header.Wallet
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	b.token.during = map[string]func(){"Pepper": func() { close(begun); <-goOn }}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if _, err := b.unlock(id, goodPIN, anything()); err != nil {
+			t.Error(err)
+		}
+	})
+	<-begun
+	operator := wallet.Actor{Peer: b.peer, Operator: true}
+	wg.Go(func() {
+		if _, err := b.Freeze(ctx, operator, id, "operator"); err != nil {
+			t.Error(err)
+		}
+	})
+	close(goOn)
+	wg.Wait()
+	if _, err := b.sign(unlocked(b, id, text, 0)); err == nil {
+		t.Error("a frozen wallet signed")
+	}
+	if _, err := b.Unfreeze(ctx, operator, id); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.sign(unlocked(b, id, text, 1)); !errors.Is(err, wallet.ErrUnlockRequired) {
+		t.Errorf("after the freeze was lifted: %v", err)
+	}
+	if err := b.objectsLeft(); err != nil {
+		t.Error(err)
 	}
 }

@@ -1,0 +1,288 @@
+package wallet_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/sigild/sigild/daemon/guard"
+	"github.com/sigild/sigild/daemon/policy"
+	"github.com/sigild/sigild/daemon/seal"
+	"github.com/sigild/sigild/daemon/wallet"
+)
+
+func (b *bench) operator() wallet.Actor {
+	return wallet.Actor{Peer: wallet.Peer{UID: 0}, Operator: true}
+}
+
+func TestFreeze(t *testing.T) {
+	b := newBench(t)
+	ctx := context.Background()
+	id := b.create(t, "r").Info.Header.Wallet
+	if _, err := b.unlock(id, goodPIN, anything()); err != nil {
+		t.Fatal(err)
+	}
+	info, err := b.Freeze(ctx, wallet.Actor{Peer: b.peer}, id, "relay")
+	if err != nil || info.Status() != wallet.Frozen || info.State.FrozenBy != "relay" {
+		t.Fatalf("%+v, %v", info, err)
+	}
+	if b.Unlocks() != 0 {
+		t.Error("the unlock did not end")
+	}
+	for name, r := range map[string]*wallet.SignRequest{
+		"by PIN": message(b, id, 0, goodPIN, [32]byte{1}), "by unlock": unlocked(b, id, text, 1),
+	} {
+		if _, err := b.sign(r); !errors.Is(err, wallet.ErrFrozen) {
+			t.Errorf("%s: %v, want ErrFrozen", name, err)
+		}
+	}
+	if _, err := b.Unfreeze(ctx, wallet.Actor{Peer: b.peer}, id); !errors.Is(err, wallet.ErrOperator) {
+		t.Errorf("the relay unfreezes: %v", err)
+	}
+	if info, err = b.Unfreeze(ctx, b.operator(), id); err != nil || info.Status() != wallet.Active {
+		t.Fatalf("%+v, %v", info, err)
+	}
+	if _, err := b.sign(message(b, id, 0, goodPIN, [32]byte{1})); err != nil {
+		t.Error(err)
+	}
+	if _, err := b.Freeze(ctx, wallet.Actor{Peer: wallet.Peer{UID: 7}}, id, "relay"); !errors.Is(err, wallet.ErrNotFound) {
+		t.Errorf("another relay freezes: %v", err)
+	}
+}
+
+func TestFreezeAll(t *testing.T) {
+	b := newBench(t)
+	ctx := context.Background()
+	for n := range 3 {
+		b.create(t, string(rune('a'+n)))
+	}
+	if n, err := b.FreezeAll(ctx, b.operator(), "operator"); n != 3 || err != nil {
+		t.Errorf("%d frozen, %v", n, err)
+	}
+	if n, err := b.FreezeAll(ctx, b.operator(), "operator"); n != 0 || err != nil {
+		t.Errorf("again: %d frozen, %v", n, err)
+	}
+}
+
+func TestDeleteRestorePurge(t *testing.T) {
+	b := newBench(t)
+	ctx := context.Background()
+	r := b.creation("r")
+	r.ExternalID, r.Tags = "ext", []string{"vip", "eu"}
+	c, err := b.Create(ctx, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := c.Info.Header.Wallet
+	request := &wallet.DeleteRequest{Actor: wallet.Actor{Peer: b.peer}, RequestID: "d", Wallet: id}
+	var field *wallet.FieldError
+	if _, err := b.Delete(ctx, request); !errors.As(err, &field) {
+		t.Fatalf("without a PIN: %v", err)
+	}
+	request.PIN = []byte(goodPIN)
+	d, err := b.Delete(ctx, request)
+	if err != nil || d.Existing || d.Info.Status() != wallet.Deleted {
+		t.Fatalf("%+v, %v", d, err)
+	}
+	if again, err := b.Delete(ctx, request); err != nil || !again.Existing {
+		t.Errorf("again: %+v, %v", again, err)
+	}
+	if _, err := b.sign(message(b, id, 0, goodPIN, [32]byte{1})); !errors.Is(err, wallet.ErrDeleted) {
+		t.Errorf("a deleted wallet signs: %v", err)
+	}
+	if n, err := b.Purge(ctx, b.peer, time.Hour); n != 0 || err != nil {
+		t.Errorf("purged %d within the grace, %v", n, err)
+	}
+	if _, err := b.Restore(ctx, b.operator(), id); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.sign(message(b, id, 0, goodPIN, [32]byte{1})); err != nil {
+		t.Errorf("restored: %v", err)
+	}
+	operators := &wallet.DeleteRequest{Actor: b.operator(), RequestID: "o", Wallet: id}
+	if _, err := b.Delete(ctx, operators); err != nil {
+		t.Fatal(err)
+	}
+	b.now = b.now.Add(2 * time.Hour)
+	if n, err := b.Purge(ctx, b.peer, time.Hour); n != 1 || err != nil {
+		t.Fatalf("purged %d, %v", n, err)
+	}
+	if _, err := b.Get(ctx, b.peer, id); !errors.Is(err, wallet.ErrNotFound) {
+		t.Errorf("purged: %v", err)
+	}
+	if _, err := b.FindExternal(ctx, b.peer, "ext"); !errors.Is(err, wallet.ErrNotFound) {
+		t.Errorf("its external id: %v", err)
+	}
+}
+
+func TestChangePIN(t *testing.T) {
+	b := newBench(t)
+	ctx := context.Background()
+	c := b.create(t, "r")
+	id := c.Info.Header.Wallet
+	const next = "837261"
+	request := &wallet.ChangePINRequest{Peer: b.peer, RequestID: "p", Wallet: id, PIN: []byte("775533"), NewPIN: []byte(next)}
+	var wrong *wallet.PINError
+	if _, err := b.ChangePIN(ctx, request); !errors.As(err, &wrong) {
+		t.Fatalf("a wrong PIN: %v", err)
+	}
+	request.PIN = []byte(goodPIN)
+	weak := *request
+	weak.NewPIN = []byte("123456")
+	if _, err := b.ChangePIN(ctx, &weak); !errors.Is(err, seal.ErrPINWeak) {
+		t.Errorf("a weak new PIN: %v", err)
+	}
+	before, err := b.store.Record(ctx, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := b.ChangePIN(ctx, request)
+	if err != nil || r.Existing {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	if string(r.Info.Header.Accounts[0].Address) != string(c.Info.Header.Accounts[0].Address) {
+		t.Error("the address changed")
+	}
+	if again, err := b.ChangePIN(ctx, request); err != nil || !again.Existing || again.Receipt.Statement != r.Receipt.Statement {
+		t.Errorf("again: %+v, %v", again, err)
+	}
+	if _, err := b.sign(message(b, id, 0, goodPIN, [32]byte{1})); !errors.As(err, &wrong) {
+		t.Errorf("the old PIN: %v", err)
+	}
+	if _, err := b.sign(message(b, id, 0, next, [32]byte{1})); err != nil {
+		t.Errorf("the new PIN: %v", err)
+	}
+	after, err := b.store.Record(ctx, id)
+	if err != nil || string(after) == string(before) {
+		t.Errorf("the record stayed, %v", err)
+	}
+}
+
+func TestSetPolicy(t *testing.T) {
+	b := newBench(t)
+	ctx := context.Background()
+	id := b.create(t, "r").Info.Header.Wallet
+	rules := policy.Policy{Operations: []policy.Operation{policy.Message}}
+	if _, err := b.SetPolicy(ctx, &wallet.SetPolicyRequest{Peer: b.peer, RequestID: "p", Wallet: id,
+		Policy: rules, PIN: []byte(goodPIN)}); err != nil {
+		t.Fatal(err)
+	}
+	transaction := message(b, id, 0, goodPIN, [32]byte{1})
+	transaction.Items[0].Facts = transfer(1)
+	var denied *wallet.DeniedError
+	if _, err := b.sign(transaction); !errors.As(err, &denied) {
+		t.Errorf("a transaction: %v", err)
+	}
+	if _, err := b.sign(message(b, id, 0, goodPIN, [32]byte{1})); err != nil {
+		t.Errorf("a message: %v", err)
+	}
+}
+
+func TestUpdateAndFind(t *testing.T) {
+	b := newBench(t)
+	ctx := context.Background()
+	r := b.creation("r")
+	r.ExternalID, r.Tags = "ext-1", []string{"b", "a"}
+	c, err := b.Create(ctx, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := c.Info.Header.Wallet
+	taken := b.creation("r2")
+	taken.ExternalID = "ext-1"
+	if _, err := b.Create(ctx, taken); !errors.Is(err, wallet.ErrExternalID) {
+		t.Errorf("an external id twice: %v", err)
+	}
+	find := func(tag string) int {
+		l, err := b.List(ctx, b.peer, wallet.Page{Tag: tag, Limit: 10}, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(l.Wallets)
+	}
+	if find("a") != 1 || find("b") != 1 || find("c") != 0 {
+		t.Error("the tags do not find it")
+	}
+	label, external, tags := "L", "ext-2", []string{"c"}
+	info, err := b.Update(ctx, b.peer, id, &wallet.Update{Label: &label, ExternalID: &external, Tags: &tags})
+	if err != nil || info.State.Label != label {
+		t.Fatalf("%+v, %v", info, err)
+	}
+	if find("a") != 0 || find("c") != 1 {
+		t.Error("the new tags do not find it")
+	}
+	if got, err := b.FindExternal(ctx, b.peer, "ext-2"); err != nil || got != id {
+		t.Errorf("%x, %v", got, err)
+	}
+	if _, err := b.FindExternal(ctx, b.peer, "ext-1"); !errors.Is(err, wallet.ErrNotFound) {
+		t.Errorf("the old external id: %v", err)
+	}
+	if _, err := b.LabelAccount(ctx, b.peer, id, 0, "main"); err != nil {
+		t.Error(err)
+	}
+	if _, err := b.LabelAccount(ctx, b.peer, id, 1, "none"); !errors.Is(err, wallet.ErrNotFound) {
+		t.Errorf("an account that is not there: %v", err)
+	}
+	l, err := b.List(ctx, b.peer, wallet.Page{Limit: 10}, wallet.Frozen)
+	if err != nil || len(l.Wallets) != 0 {
+		t.Errorf("frozen: %+v, %v", l, err)
+	}
+}
+
+// A record that was made cheaper is made anew at the next right PIN, and
+// failing to do so costs nobody the signature.
+func TestRecordIsModernised(t *testing.T) {
+	b := newBench(t)
+	id := b.create(t, "r").Info.Header.Wallet
+	config := b.Config
+	config.KDF.Time = 2
+	dearer := *b
+	dearer.Service = wallet.New(config)
+	if _, err := dearer.sign(message(b, id, 0, goodPIN, [32]byte{1})); err != nil {
+		t.Fatal(err)
+	}
+	info, err := b.Get(context.Background(), b.peer, id)
+	if err != nil || info.Header.KDF.Time != 2 {
+		t.Errorf("%+v, %v", info.Header.KDF, err)
+	}
+	if _, err := dearer.sign(message(b, id, 0, goodPIN, [32]byte{2})); err != nil {
+		t.Error(err)
+	}
+	config.KDF.Time, config.Store = 3, failingStore{b.store}
+	dearer.Service = wallet.New(config)
+	if _, err := dearer.sign(message(b, id, 0, goodPIN, [32]byte{3})); err != nil {
+		t.Errorf("the record could not be rewritten, and the signature was kept back: %v", err)
+	}
+}
+
+// failingStore cannot replace records.
+type failingStore struct{ wallet.Store }
+
+func (failingStore) Replace(context.Context, wallet.Change) error { return errors.New("disk full") }
+
+// A token that dies during a check cannot keep the charge from being given back.
+func TestADeadTokenDoesNotKeepTheCharge(t *testing.T) {
+	b := newBench(t)
+	id := b.create(t, "r").Info.Header.Wallet
+	dead := errors.New("the token is gone")
+	for range 12 {
+		b.token.during = map[string]func(){"Pepper": func() {
+			for _, method := range []string{"Pepper", "RecordMAC", "Unwrap"} {
+				b.token.fail[method] = dead
+			}
+		}}
+		if _, err := b.sign(message(b, id, 0, goodPIN, [32]byte{1})); !errors.Is(err, dead) {
+			t.Fatalf("error %v, want the token's", err)
+		}
+		clear(b.token.fail)
+	}
+	b.token.during = nil
+	info, err := b.Get(context.Background(), b.peer, id)
+	if err != nil || info.Attempts.Left != 10 {
+		t.Errorf("%+v, %v", info.Attempts, err)
+	}
+	if _, err := b.sign(message(b, id, 0, goodPIN, [32]byte{1})); errors.Is(err, guard.ErrLocked) {
+		t.Error("twelve faults locked the wallet")
+	}
+}
