@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sigild/sigild/daemon/audit"
+	"github.com/sigild/sigild/daemon/channel"
 	"github.com/sigild/sigild/daemon/config"
 	"github.com/sigild/sigild/daemon/entropy"
 	"github.com/sigild/sigild/daemon/guard"
@@ -42,6 +43,9 @@ type Daemon struct {
 	mixer    *entropy.Mixer
 	audit    *audit.Log
 	wallets  *wallet.Service
+	receiver *channel.Receiver // the daemon's end of the PIN channel
+	hard     context.Context   // ends when a stop has no more time
+	end      context.CancelFunc
 }
 
 // Open starts everything but the socket, in the order that doc.go gives. An
@@ -79,6 +83,8 @@ func Open(ctx context.Context, c *config.Config, o Options) (_ *Daemon, err erro
 		return nil, err
 	}
 	d.wallets = d.newService()
+	d.receiver = newReceiver(d.doc.ID, d.token.SignReceipt)
+	d.hard, d.end = context.WithCancel(context.Background())
 	return d, nil
 }
 
@@ -97,6 +103,9 @@ func openStore(path string) (*store.Store, error) {
 // database. It may be called on a daemon whose start failed.
 func (d *Daemon) Close() error {
 	var errs []error
+	if d.end != nil {
+		d.end()
+	}
 	if d.audit != nil {
 		errs = append(errs, d.audit.Close())
 	}

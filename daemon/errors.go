@@ -71,7 +71,7 @@ const (
 // failures is the one place where errors get their names on the wire. What is
 // not in it is "internal", with the detail in the log only.
 func failures() []failure {
-	return []failure{
+	return append(sealedFailures(), []failure{
 		{"notFound", codeNotFound, wallet.ErrNotFound, "no such wallet or account", true, false},
 		{"requestReused", ipc.CodeInvalidParams, wallet.ErrRequestReused, "this requestId was used with other parameters", true, false},
 		{"conflict", ipc.CodeServer, wallet.ErrConflict, "the wallet was changed at the same time", false, true},
@@ -99,7 +99,7 @@ func failures() []failure {
 		{"auditUnavailable", codeUnavailable, audit.ErrClosed, "the audit log cannot be written, so nothing is signed", false, true},
 		{"keyGone", codeUnavailable, ErrKeyGone, "the record needs a key that this installation does not have", true, false},
 		{"timeout", codeUnavailable, context.DeadlineExceeded, "the request took too long", false, true},
-	}
+	}...)
 }
 
 // wireError gives the error that a caller gets for err. An *ipc.Error and

@@ -2,15 +2,14 @@ package daemon
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"reflect"
 
 	"github.com/ethereum/go-ethereum/common"
-	"github.com/gowebpki/jcs"
 
+	"github.com/sigild/sigild/daemon/channel"
 	"github.com/sigild/sigild/daemon/eth"
 	"github.com/sigild/sigild/daemon/policy"
 	"github.com/sigild/sigild/daemon/seal"
@@ -20,7 +19,21 @@ import (
 
 // methods are all that the socket answers.
 func (d *Daemon) methods() map[string]ipc.Handler {
+	handlers := d.handlers()
+	for name, h := range handlers {
+		handlers[name] = func(ctx context.Context, raw json.RawMessage) (any, error) {
+			return h(context.WithValue(ctx, methodKey{}, name), raw)
+		}
+	}
+	return handlers
+}
+
+// methodKey is where the context of a request has its method's name.
+type methodKey struct{}
+
+func (d *Daemon) handlers() map[string]ipc.Handler {
 	return map[string]ipc.Handler{
+		ipc.MethodPinKey:          handle(d, d.pinKey),
 		ipc.MethodStatus:          handle(d, d.status),
 		ipc.MethodCreateWallet:    handle(d, d.createWallet),
 		ipc.MethodGetWallet:       handle(d, d.getWallet),
@@ -70,7 +83,7 @@ func handle[P, R any](d *Daemon, method func(context.Context, *call[P]) (R, erro
 		if err != nil {
 			return nil, err
 		}
-		defer wipePINs(&params)
+		defer wipePINs(&params) // those in the clear; c.params are wiped below
 		digest, err := requestDigest(raw)
 		if err != nil {
 			return nil, err
@@ -78,15 +91,32 @@ func handle[P, R any](d *Daemon, method func(context.Context, *call[P]) (R, erro
 		connection, _ := ipc.ConnectionFrom(ctx)
 		c := &call[P]{params: params, digest: digest,
 			peer: wallet.Peer{UID: peer.UID, GID: peer.GID, PID: peer.PID, Connection: connection}}
-		result, err := method(ctx, c)
-		if err != nil {
+		name, _ := ctx.Value(methodKey{}).(string)
+		use, err := d.openPINs(c.peer, channel.Request{Method: name, Digest: digest}, &c.params, raw)
+		defer wipePINs(&c.params)
+		run := func(ctx context.Context) (any, error) { return answer(ctx, d, method, c) }
+		switch {
+		case use == nil && err != nil:
 			return nil, wireError(err)
+		case use == nil:
+			return run(ctx)
+		case err != nil:
+			run = func(context.Context) (any, error) { return nil, wireError(err) }
 		}
-		if d.config.Dev {
-			return devAnswer{result}, nil
-		}
-		return result, nil
+		return d.answerSealed(ctx, use, run)
 	}
+}
+
+// answer runs a method, and names its error for the wire.
+func answer[P, R any](ctx context.Context, d *Daemon, method func(context.Context, *call[P]) (R, error), c *call[P]) (any, error) {
+	result, err := method(ctx, c)
+	if err != nil {
+		return nil, wireError(err)
+	}
+	if d.config.Dev {
+		return devAnswer{result}, nil
+	}
+	return result, nil
 }
 
 // devAnswer marks an answer of a throw-away installation with "dev": true.
@@ -106,9 +136,6 @@ func (a devAnswer) MarshalJSON() ([]byte, error) {
 	return json.Marshal(object)
 }
 
-// secretMembers are the members of parameters that hold a PIN.
-var secretMembers = []string{"pin", "newPin"}
-
 // wipePINs overwrites every ipc.Secret of a parameter struct.
 func wipePINs(params any) {
 	v := reflect.ValueOf(params).Elem()
@@ -119,32 +146,24 @@ func wipePINs(params any) {
 	}
 }
 
-// requestDigest is SHA-256 over the parameter object without its PINs, in the
-// canonical form of RFC 8785. No parameters are the empty object.
+// requestDigest is SHA-256 over the parameter object without its PINs, sealed
+// or not, in the canonical form of RFC 8785. No parameters are the empty object.
 func requestDigest(raw json.RawMessage) ([32]byte, error) {
-	var list []map[string]json.RawMessage
+	object := json.RawMessage("{}")
 	if len(raw) > 0 {
-		if err := json.Unmarshal(raw, &list); err != nil {
-			return [32]byte{}, ipc.InvalidParams("", "must be an array of one object")
+		args, err := ipc.DecodeArgsBetween(raw, 0, 1)
+		if err != nil {
+			return [32]byte{}, err
+		}
+		if len(args) > 0 {
+			object = args[0]
 		}
 	}
-	object := map[string]json.RawMessage{}
-	if len(list) > 0 {
-		object = list[0]
-	}
-	for _, name := range secretMembers {
-		clear(object[name])
-		delete(object, name)
-	}
-	text, err := json.Marshal(object)
+	digest, err := channel.Digest(object)
 	if err != nil {
-		return [32]byte{}, err
+		return digest, ipc.InvalidParams("", err.Error())
 	}
-	canonical, err := jcs.Transform(text)
-	if err != nil {
-		return [32]byte{}, ipc.InvalidParams("", "cannot be put into canonical form (RFC 8785)")
-	}
-	return sha256.Sum256(canonical), nil
+	return digest, nil
 }
 
 func (d *Daemon) createWallet(ctx context.Context, c *call[ipc.CreateWalletParams]) (*ipc.CreateWalletResult, error) {

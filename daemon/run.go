@@ -86,7 +86,9 @@ func (d *Daemon) Serve(ctx context.Context, listener net.Listener) error {
 	d.log.Info("stopping")
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
-	return errors.Join(server.Shutdown(drain), served(<-done))
+	err := server.Shutdown(drain)
+	d.end()
+	return errors.Join(err, served(<-done))
 }
 
 // served says how serving ended after a stop signal. One that came before the

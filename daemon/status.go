@@ -19,7 +19,7 @@ func (d *Daemon) identityKey() []byte {
 }
 
 // status answers without touching a device.
-func (d *Daemon) status(ctx context.Context, _ *call[ipc.StatusParams]) (*ipc.StatusResult, error) {
+func (d *Daemon) status(ctx context.Context, c *call[ipc.StatusParams]) (*ipc.StatusResult, error) {
 	wallets, err := d.db.Count(ctx)
 	if err != nil {
 		return nil, err
@@ -32,7 +32,7 @@ func (d *Daemon) status(ctx context.Context, _ *call[ipc.StatusParams]) (*ipc.St
 		Entropy: ipc.EntropyStatus{Sources: d.mixer.Sources(), Dropped: d.config.Entropy.Drop},
 		Wallets: int(wallets),
 		PINCheck: ipc.PINCheckStatus{Argon2: fmt.Sprintf("m=%d,t=%d,p=%d", k.Memory, k.Time, k.Threads),
-			Anchor: "none", Failures: int(k.Consecutive), PlainPIN: true},
+			Anchor: "none", Failures: int(k.Consecutive), PlainPIN: d.plainPIN(c.peer.UID)},
 		Notes: d.notes(),
 	}, nil
 }

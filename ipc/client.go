@@ -31,6 +31,8 @@ var (
 type Client struct {
 	path string
 
+	pins pins
+
 	turn chan struct{} // of size 1: who holds it may dial
 
 	mu     sync.Mutex
@@ -38,9 +40,15 @@ type Client struct {
 	closed bool
 }
 
-// Dial connects to the socket at path. ctx bounds the dialling only.
-func Dial(ctx context.Context, path string) (*Client, error) {
+// Dial connects to the socket at path. ctx bounds the dialling only. Without
+// the option Identity or PlainPINs, requests with a PIN return ErrNoIdentity.
+func Dial(ctx context.Context, path string, options ...Option) (*Client, error) {
 	c := &Client{path: path, turn: make(chan struct{}, 1)}
+	for _, o := range options {
+		if err := o(c); err != nil {
+			return nil, err
+		}
+	}
 	if _, err := c.connect(ctx); err != nil {
 		return nil, err
 	}
@@ -64,17 +72,14 @@ func (c *Client) Close() error {
 // nil. params is nil for none, a slice for parameters by position, or one value,
 // as a sigild_* method takes it; only the fields of a struct, and values by
 // position, may be a Secret. The request's bytes are wiped once they are sent.
+// Secrets are sealed to the daemon; see Identity.
 //
 // A request is sent a second time only if the first one did not leave as a
-// whole, so that the server cannot have acted on it. An error is an *Error if
+// whole, so that the server cannot have acted on it, or if its PIN is sealed, so
+// that the server acts on it once and repeats its first answer. An error is an *Error if
 // the server answered with one, ctx.Err(), or wraps one of this package's.
 func (c *Client) Call(ctx context.Context, method string, params, result any) error {
-	encoded, err := encodeParams(params)
-	if err != nil {
-		return err
-	}
-	defer clear(encoded)
-	raw, err := c.roundTrip(ctx, method, encoded)
+	raw, err := c.exchange(ctx, method, params)
 	if err != nil || result == nil {
 		return err
 	}

@@ -21,7 +21,7 @@ import (
 
 func dial(t *testing.T, path string) *ipc.Client {
 	t.Helper()
-	c, err := ipc.Dial(t.Context(), path)
+	c, err := ipc.Dial(t.Context(), path, ipc.PlainPINs())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,11 +12,20 @@ import (
 // ErrParams is returned by Client.Call for parameters that cannot be sent.
 var ErrParams = errors.New("ipc: parameters cannot be sent")
 
-// encodeParams returns the params member of a request: nil as an empty array,
+// An encoder writes parameters. seal turns the public members of a struct and
+// its secrets into one object; nil writes the secrets as they are.
+type encoder struct {
+	seal func(public []byte, secrets []namedSecret) ([]byte, error)
+}
+
+// encodeParams writes secrets as they are.
+func encodeParams(params any) ([]byte, error) { return encoder{}.params(params) }
+
+// params returns the params member of a request: nil as an empty array,
 // a slice or array by position, anything else as an array of that one value.
 // The secrets among them stand in the result and nowhere else: encoding/json,
 // whose buffers are pooled, does not see them. The caller wipes the result.
-func encodeParams(params any) ([]byte, error) {
+func (e encoder) params(params any) ([]byte, error) {
 	v := reflect.ValueOf(params)
 	switch {
 	case !v.IsValid():
@@ -24,18 +33,18 @@ func encodeParams(params any) ([]byte, error) {
 	case v.Type() == rawType && len(v.Bytes()) > 0 && v.Bytes()[0] == '[':
 		return append([]byte(nil), v.Bytes()...), nil
 	case v.Type() == rawType:
-		return encodeList([]reflect.Value{v})
+		return e.list([]reflect.Value{v})
 	case v.Kind() == reflect.Slice || v.Kind() == reflect.Array:
 		items := make([]reflect.Value, v.Len())
 		for i := range items {
 			items[i] = v.Index(i)
 		}
-		return encodeList(items)
+		return e.list(items)
 	}
-	return encodeList([]reflect.Value{v})
+	return e.list([]reflect.Value{v})
 }
 
-func encodeList(items []reflect.Value) ([]byte, error) {
+func (e encoder) list(items []reflect.Value) ([]byte, error) {
 	parts := make([][]byte, len(items))
 	defer func() {
 		for _, p := range parts {
@@ -44,7 +53,7 @@ func encodeList(items []reflect.Value) ([]byte, error) {
 	}()
 	size := 2
 	for i, item := range items {
-		part, err := encodeValue(item)
+		part, err := e.value(item)
 		if err != nil {
 			return nil, err
 		}
@@ -61,9 +70,9 @@ func encodeList(items []reflect.Value) ([]byte, error) {
 	return append(out, ']'), nil
 }
 
-// encodeValue encodes one parameter: a Secret, a struct with fields of that
+// value encodes one parameter: a Secret, a struct with fields of that
 // type, or anything without.
-func encodeValue(v reflect.Value) ([]byte, error) {
+func (e encoder) value(v reflect.Value) ([]byte, error) {
 	for v.Kind() == reflect.Interface || v.Kind() == reflect.Pointer {
 		if v.IsNil() {
 			return []byte("null"), nil
@@ -71,11 +80,14 @@ func encodeValue(v reflect.Value) ([]byte, error) {
 		v = v.Elem()
 	}
 	if v.Type() == secretType {
+		if e.seal != nil {
+			return nil, fmt.Errorf("%w: only a field of the parameters' struct can be sealed", ErrParams)
+		}
 		s := Secret(v.Bytes())
 		return s.AppendJSON(make([]byte, 0, s.JSONLen()))
 	}
 	if v.Kind() == reflect.Struct {
-		return encodeStruct(v)
+		return e.object(v)
 	}
 	out, err := marshalPublic(v)
 	if err != nil {
@@ -84,12 +96,12 @@ func encodeValue(v reflect.Value) ([]byte, error) {
 	return out, refuseRedacted(out)
 }
 
-// encodeStruct marshals a copy of v without its secrets and adds these after.
-func encodeStruct(v reflect.Value) ([]byte, error) {
+// object marshals a copy of v without its secrets and adds these after.
+func (e encoder) object(v reflect.Value) ([]byte, error) {
 	public := reflect.New(v.Type()).Elem()
 	public.Set(v)
 	var secrets []namedSecret
-	size := 0
+	size, given := 0, false
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
 		if f.Type != secretType || !f.IsExported() {
@@ -99,6 +111,7 @@ func encodeStruct(v reflect.Value) ([]byte, error) {
 		public.Field(i).SetZero()
 		secrets = append(secrets, s)
 		size += len(s.name) + s.value.JSONLen() + 4
+		given = given || s.value != nil
 	}
 	body, err := marshalPublic(public)
 	if err != nil {
@@ -106,6 +119,9 @@ func encodeStruct(v reflect.Value) ([]byte, error) {
 	}
 	if len(secrets) == 0 {
 		return body, refuseRedacted(body)
+	}
+	if e.seal != nil && given {
+		return e.seal(body, secrets)
 	}
 	return appendSecrets(body, secrets, size)
 }

@@ -59,6 +59,12 @@ type Error struct {
 	LockedUntil *Time
 	// Field is the path of the parameter at fault, such as "transaction.gas".
 	Field string
+	// Proof is the daemon's proof over the other members of data, in the answer
+	// to a request with a sealed PIN; the client has checked it.
+	Proof Hex
+
+	// raw is data as it came, with members that this version does not know.
+	raw json.RawMessage
 }
 
 type errorObject struct {
@@ -74,6 +80,7 @@ type errorData struct {
 	Charged      *bool    `json:"charged,omitempty"`
 	LockedUntil  *Time    `json:"lockedUntil,omitempty"`
 	Field        string   `json:"field,omitempty"`
+	Proof        Hex      `json:"proof,omitempty"`
 }
 
 // Error returns the message with the reason, and the field if there is one.
@@ -112,8 +119,28 @@ func (e *Error) MarshalJSON() ([]byte, error) {
 func (e *Error) data() (json.RawMessage, error) {
 	return json.Marshal(errorData{
 		Reason: e.Reason, AttemptsLeft: e.AttemptsLeft, RetryAfter: e.RetryAfter,
-		Charged: e.Charged, LockedUntil: e.LockedUntil, Field: e.Field,
+		Charged: e.Charged, LockedUntil: e.LockedUntil, Field: e.Field, Proof: e.Proof,
 	})
+}
+
+// Proven returns a copy of e whose data carries the proof that prove adds to
+// it; see package channel.
+func (e *Error) Proven(prove func(data []byte) ([]byte, error)) (*Error, error) {
+	data, err := e.data()
+	if err != nil {
+		return nil, err
+	}
+	proven, err := prove(data)
+	if err != nil {
+		return nil, err
+	}
+	var d errorData
+	if err := json.Unmarshal(proven, &d); err != nil {
+		return nil, err
+	}
+	out := *e
+	out.Proof = d.Proof
+	return &out, nil
 }
 
 // UnmarshalJSON reads a JSON-RPC error object. Data of another form, as other
@@ -130,7 +157,7 @@ func (e *Error) UnmarshalJSON(b []byte) error {
 	*e = Error{
 		Code: obj.Code, Message: obj.Message, Reason: d.Reason,
 		AttemptsLeft: d.AttemptsLeft, RetryAfter: d.RetryAfter,
-		Charged: d.Charged, LockedUntil: d.LockedUntil, Field: d.Field,
+		Charged: d.Charged, LockedUntil: d.LockedUntil, Field: d.Field, Proof: d.Proof, raw: obj.Data,
 	}
 	return nil
 }

@@ -33,6 +33,7 @@ const (
 	MethodSignUserOperation = "sigild_signUserOperation"
 	MethodSignDigest        = "sigild_signDigest"
 	MethodSignBatch         = "sigild_signBatch"
+	MethodPinKey            = "sigild_pinKey"
 )
 
 // In the parameter types a member without omitempty is required by Decode.
@@ -111,10 +112,11 @@ type PINCheckStatus struct {
 // CreateWalletParams are the parameters of sigild_createWallet.
 type CreateWalletParams struct {
 	// RequestID makes the call idempotent for this peer and owner.
-	RequestID string `json:"requestId"`
-	Owner     string `json:"owner"`
-	PIN       Secret `json:"pin,omitempty"`
-	Label     string `json:"label,omitempty"`
+	RequestID string     `json:"requestId"`
+	Owner     string     `json:"owner"`
+	PIN       Secret     `json:"pin,omitempty"`
+	SealedPIN *SealedPIN `json:"sealedPin,omitempty"`
+	Label     string     `json:"label,omitempty"`
 	// ExternalID is the relay's own name for the wallet, unique for the relay.
 	ExternalID string   `json:"externalId,omitempty"`
 	Tags       []string `json:"tags,omitempty"`
@@ -166,8 +168,9 @@ type DeriveAccountParams struct {
 	RequestID string `json:"requestId"`
 	WalletID  Hex    `json:"walletId"`
 	// Count is how many accounts to add, 1 if absent.
-	Count int    `json:"count,omitempty"`
-	PIN   Secret `json:"pin,omitempty"`
+	Count     int        `json:"count,omitempty"`
+	PIN       Secret     `json:"pin,omitempty"`
+	SealedPIN *SealedPIN `json:"sealedPin,omitempty"`
 }
 
 // DeriveAccountResult is the accounts, new or as an earlier call made them.
@@ -189,6 +192,7 @@ type SignTransactionParams struct {
 	// Transaction is the unsigned transaction as an Ethereum JSON-RPC object.
 	Transaction json.RawMessage `json:"transaction"`
 	PIN         Secret          `json:"pin,omitempty"`
+	SealedPIN   *SealedPIN      `json:"sealedPin,omitempty"`
 }
 
 // SignTransactionResult is a signed transaction.
@@ -211,8 +215,9 @@ type SignMessageParams struct {
 	// Account is the index of the account, 0 if absent.
 	Account *uint32 `json:"account,omitempty"`
 	// Message is what the user is shown, before the EIP-191 prefix.
-	Message Hex    `json:"message"`
-	PIN     Secret `json:"pin,omitempty"`
+	Message   Hex        `json:"message"`
+	PIN       Secret     `json:"pin,omitempty"`
+	SealedPIN *SealedPIN `json:"sealedPin,omitempty"`
 }
 
 // SignMessageResult is a signature by EIP-191, version 0x45.

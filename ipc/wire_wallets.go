@@ -58,9 +58,10 @@ type CountResult struct {
 // DeleteWalletParams are the parameters of sigild_deleteWallet. An operator
 // needs no PIN.
 type DeleteWalletParams struct {
-	RequestID string `json:"requestId"`
-	WalletID  Hex    `json:"walletId"`
-	PIN       Secret `json:"pin,omitempty"`
+	RequestID string     `json:"requestId"`
+	WalletID  Hex        `json:"walletId"`
+	PIN       Secret     `json:"pin,omitempty"`
+	SealedPIN *SealedPIN `json:"sealedPin,omitempty"`
 }
 
 // ChangedWalletResult is a wallet that a request with a receipt changed.
@@ -72,18 +73,20 @@ type ChangedWalletResult struct {
 
 // ChangePINParams are the parameters of sigild_changePin.
 type ChangePINParams struct {
-	RequestID string `json:"requestId"`
-	WalletID  Hex    `json:"walletId"`
-	PIN       Secret `json:"pin,omitempty"`
-	NewPIN    Secret `json:"newPin,omitempty"`
+	RequestID string     `json:"requestId"`
+	WalletID  Hex        `json:"walletId"`
+	PIN       Secret     `json:"pin,omitempty"`
+	SealedPIN *SealedPIN `json:"sealedPin,omitempty"`
+	NewPIN    Secret     `json:"newPin,omitempty"`
 }
 
 // SetPolicyParams are the parameters of sigild_setPolicy.
 type SetPolicyParams struct {
-	RequestID string `json:"requestId"`
-	WalletID  Hex    `json:"walletId"`
-	Policy    Policy `json:"policy"`
-	PIN       Secret `json:"pin,omitempty"`
+	RequestID string     `json:"requestId"`
+	WalletID  Hex        `json:"walletId"`
+	Policy    Policy     `json:"policy"`
+	PIN       Secret     `json:"pin,omitempty"`
+	SealedPIN *SealedPIN `json:"sealedPin,omitempty"`
 }
 
 // Terms are what an unlock is good for; each is explicit.
@@ -103,9 +106,10 @@ type Terms struct {
 
 // UnlockParams are the parameters of sigild_unlock.
 type UnlockParams struct {
-	WalletID Hex    `json:"walletId"`
-	PIN      Secret `json:"pin,omitempty"`
-	Terms    Terms  `json:"terms"`
+	WalletID  Hex        `json:"walletId"`
+	PIN       Secret     `json:"pin,omitempty"`
+	SealedPIN *SealedPIN `json:"sealedPin,omitempty"`
+	Terms     Terms      `json:"terms"`
 	// Bind is "connection" (the default: the unlock ends with this connection)
 	// or "uid" (every connection of this user may sign).
 	Bind string `json:"bind,omitempty"`
@@ -135,8 +139,9 @@ type SignPayloadParams struct {
 	Account *uint32 `json:"account,omitempty"`
 	// Payload is the typed data (EIP-712), the authorization (EIP-7702) or the
 	// user operation (ERC-4337).
-	Payload json.RawMessage `json:"payload"`
-	PIN     Secret          `json:"pin,omitempty"`
+	Payload   json.RawMessage `json:"payload"`
+	PIN       Secret          `json:"pin,omitempty"`
+	SealedPIN *SealedPIN      `json:"sealedPin,omitempty"`
 }
 
 // SignPayloadResult is a signature over a payload.
@@ -158,15 +163,17 @@ type SignDigestParams struct {
 	// Account is the index of the account, 0 if absent.
 	Account *uint32 `json:"account,omitempty"`
 	// Digest is 32 bytes.
-	Digest Hex    `json:"digest"`
-	PIN    Secret `json:"pin,omitempty"`
+	Digest    Hex        `json:"digest"`
+	PIN       Secret     `json:"pin,omitempty"`
+	SealedPIN *SealedPIN `json:"sealedPin,omitempty"`
 }
 
 // SignBatchParams are the parameters of sigild_signBatch: one PIN for all items.
 type SignBatchParams struct {
-	WalletID Hex         `json:"walletId"`
-	Items    []BatchItem `json:"items"`
-	PIN      Secret      `json:"pin,omitempty"`
+	WalletID  Hex         `json:"walletId"`
+	Items     []BatchItem `json:"items"`
+	PIN       Secret      `json:"pin,omitempty"`
+	SealedPIN *SealedPIN  `json:"sealedPin,omitempty"`
 }
 
 // BatchItem is one of transaction, message, typedData, authorization and

@@ -93,6 +93,8 @@ type PIN struct {
 	Window      uint32 `toml:"window"`
 	WindowDays  uint32 `toml:"window_days"`
 	Lifetime    uint32 `toml:"lifetime"`
+	// PlainFrom may send PINs in the clear; others seal them.
+	PlainFrom []uint32 `toml:"plain_from"` // uids; absent: the daemon's own and root
 }
 
 // Wallets are choices about wallets in general.

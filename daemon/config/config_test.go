@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -54,7 +55,7 @@ func TestLeastIsDefault(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := config.Default()
-	if c.Socket.Path != want.Socket.Path || c.PIN != want.PIN || c.Limits != want.Limits || c.Log != want.Log {
+	if c.Socket.Path != want.Socket.Path || !reflect.DeepEqual(c.PIN, want.PIN) || c.Limits != want.Limits || c.Log != want.Log {
 		t.Fatalf("%+v, want the defaults", c)
 	}
 	if !slices.Equal(c.Sources(), []string{"kms", "token", "tpm"}) || c.Socket.FileMode() != 0o660 || c.Socket.Allow != nil {

@@ -1,0 +1,12 @@
+// Package wipe runs code that handles secrets so that what it leaves behind is
+// erased: registers, stack, and heap allocations once nothing refers to them.
+//
+// Callers wipe their own buffers with clear; Do is for the copies that
+// libraries make and nobody can reach: key schedules, HMAC pads, buffers that
+// grew. It works in programs built with GOEXPERIMENT=runtimesecret on
+// linux/amd64 and linux/arm64, as the Makefile does, and elsewhere only calls
+// the function. Goroutines that the function starts are not covered.
+package wipe
+
+// Enabled says whether Do erases.
+func Enabled() bool { return enabled }
