@@ -43,14 +43,20 @@ type Option func(*Client) error
 // bytes. The client then seals every PIN to the daemon, and takes no answer
 // without proof: what stands between can neither read nor change either.
 func Identity(key []byte) Option {
-	return func(c *Client) error {
-		identity, err := channel.ParseIdentity(key)
-		if err != nil {
-			return fmt.Errorf("ipc: identity key: %w", err)
-		}
-		c.pins.identity = identity
-		return nil
+	return func(c *Client) error { return c.PinIdentity(key) }
+}
+
+// PinIdentity is Identity for a client that exists. Call it before any request
+// with a PIN.
+func (c *Client) PinIdentity(key []byte) error {
+	identity, err := channel.ParseIdentity(key)
+	if err != nil {
+		return fmt.Errorf("ipc: identity key: %w", err)
 	}
+	c.pins.mu.Lock()
+	defer c.pins.mu.Unlock()
+	c.pins.identity, c.pins.key = identity, nil
+	return nil
 }
 
 // PlainPINs lets the client send PINs as they are when no identity key is
@@ -265,14 +271,14 @@ func proven(prover *channel.Prover, raw json.RawMessage, err error) (json.RawMes
 	var failed *Error
 	switch {
 	case err == nil:
-		if prover.Check(channel.Result, raw) != nil {
+		if checkUnique(raw, "") != nil || prover.Check(channel.Result, raw) != nil {
 			return nil, ErrProof
 		}
-		return raw, nil
+		return withoutProof(raw), nil
 	case !errors.As(err, &failed):
 		return nil, err
 	case len(failed.Proof) > 0:
-		if prover.Check(channel.Failure, failed.raw) != nil {
+		if checkUnique(failed.raw, "") != nil || prover.Check(channel.Failure, failed.raw) != nil {
 			return nil, ErrProof
 		}
 		return nil, err
@@ -280,4 +286,17 @@ func proven(prover *channel.Prover, raw json.RawMessage, err error) (json.RawMes
 		return nil, ErrProof
 	}
 	return nil, err
+}
+
+// withoutProof gives a result as it was before the daemon added proof: nobody
+// else can check it.
+func withoutProof(raw json.RawMessage) json.RawMessage {
+	out := append(make([]byte, 0, len(raw)), '{')
+	_ = eachMember(raw, func(key, value []byte) error {
+		if string(key) != `"proof"` {
+			out = append(append(append(append(out, key...), ':'), value...), ',')
+		}
+		return nil
+	})
+	return append(out[:max(len(out)-1, 1)], '}')
 }

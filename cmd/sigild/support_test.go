@@ -152,10 +152,11 @@ func serving(t testing.TB, change ...func(*daemontest.Options)) (*daemontest.Hos
 	return h, dial(t, h.Socket)
 }
 
-// dial gives a client, which connects anew after a restart of sigild.
+// dial gives a client, which connects anew after a restart of sigild. It sends
+// PINs in the clear, as root may; see dialSealed.
 func dial(t testing.TB, socket string) *ipc.Client {
 	t.Helper()
-	c, err := ipc.Dial(testContext(t), socket)
+	c, err := ipc.Dial(testContext(t), socket, ipc.PlainPINs())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -62,7 +62,6 @@ func CheckNumbers(value []byte) error {
 			return ErrNumber
 		}
 	}
-	return nil
 }
 
 // exact takes 0 and whole numbers up to 2^53-1 in either direction.

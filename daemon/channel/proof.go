@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -42,14 +43,19 @@ func newProver(key, aad []byte) *Prover {
 // Wipe overwrites the key.
 func (p *Prover) Wipe() { clear(p.key[:]) }
 
-// Prove adds proof to an answer, an object. A member of that name is replaced.
+// Prove adds proof, as the last member, to an answer: an object without one.
 func (p *Prover) Prove(kind Kind, answer []byte) (json.RawMessage, error) {
 	members, proof, err := p.compute(kind, answer)
 	if err != nil {
 		return nil, err
 	}
-	members[proofMember] = json.RawMessage(`"0x` + hex.EncodeToString(proof[:]) + `"`)
-	return json.Marshal(members)
+	out := bytes.TrimRight(answer, " \t\r\n")
+	out = append(make([]byte, 0, len(out)+80), out[:len(out)-1]...)
+	if len(members) > 0 {
+		out = append(out, ',')
+	}
+	out = append(append(append(out, '"'), proofMember...), `":"0x`...)
+	return append(hex.AppendEncode(out, proof[:]), `"}`...), nil
 }
 
 // Check reports ErrProof unless the answer carries its right proof.
@@ -60,7 +66,12 @@ func (p *Prover) Check(kind Kind, answer []byte) error {
 	if json.Unmarshal(answer, &given) != nil {
 		return ErrProof
 	}
-	_, proof, err := p.compute(kind, answer)
+	members, err := membersOf(answer)
+	if err != nil {
+		return ErrProof
+	}
+	delete(members, proofMember)
+	proof, err := p.mac(kind, members)
 	if err != nil {
 		return ErrProof
 	}
@@ -78,14 +89,26 @@ func trimHex(s string) string {
 	return ""
 }
 
-func (p *Prover) compute(kind Kind, answer []byte) (members map[string]json.RawMessage, proof [32]byte, err error) {
-	if err := json.Unmarshal(answer, &members); err != nil || members == nil {
-		return nil, proof, ErrCanonical
+func (p *Prover) compute(kind Kind, answer []byte) (map[string]json.RawMessage, [32]byte, error) {
+	members, err := membersOf(answer)
+	if _, there := members[proofMember]; err != nil || there {
+		return nil, [32]byte{}, ErrCanonical
 	}
-	delete(members, proofMember)
+	proof, err := p.mac(kind, members)
+	return members, proof, err
+}
+
+func membersOf(answer []byte) (members map[string]json.RawMessage, err error) {
+	if err := json.Unmarshal(answer, &members); err != nil || members == nil {
+		return nil, ErrCanonical
+	}
+	return members, nil
+}
+
+func (p *Prover) mac(kind Kind, members map[string]json.RawMessage) (proof [32]byte, err error) {
 	digest, err := digestOf(members)
 	if err != nil {
-		return nil, proof, err
+		return proof, err
 	}
 	wipe.Do(func() {
 		mac := hmac.New(sha256.New, p.key[:])
@@ -94,5 +117,5 @@ func (p *Prover) compute(kind Kind, answer []byte) (members map[string]json.RawM
 		mac.Write(digest[:])
 		mac.Sum(proof[:0])
 	})
-	return members, proof, nil
+	return proof, nil
 }

@@ -1,6 +1,7 @@
 package ipctest
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -8,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -67,19 +69,21 @@ func (c *Channel) Open(method string, h ipc.Handler) ipc.Handler {
 			answer, err := use.Wait(ctx)
 			return json.RawMessage(answer), err
 		}
-		delete(list[0], "sealedPin")
-		list[0]["pin"], _ = json.Marshal(string(pins.PIN))
-		if pins.New != nil {
-			list[0]["newPin"], _ = json.Marshal(string(pins.New))
-		}
-		if params, err = json.Marshal(list); err != nil {
-			return nil, err
-		}
-		result, err := h(ctx, params)
+		result, err := h(ctx, withPINs(params, pins))
 		answer, err := prove(use, result, err)
 		use.Finish(answer, err)
 		return answer, err
 	}
+}
+
+// withPINs puts the PINs where the client put the sealed ones: last.
+func withPINs(params json.RawMessage, p *channel.PINs) json.RawMessage {
+	out := bytes.Clone(params[:bytes.LastIndex(params, []byte(`"sealedPin":`))])
+	out = fmt.Appendf(out, `"pin":%q`, p.PIN)
+	if p.New != nil {
+		out = fmt.Appendf(out, `,"newPin":%q`, p.New)
+	}
+	return append(out, "}]"...)
 }
 
 func (c *Channel) open(peer ipc.Peer, method string, object map[string]json.RawMessage, params json.RawMessage) (*channel.Use, *channel.PINs, error) {
