@@ -170,7 +170,7 @@ func proveFailure(use *channel.Use, err error) error {
 	if !errors.As(err, &public) {
 		public = &ipc.Error{Code: ipc.CodeInternal, Reason: ipc.ReasonInternal, Message: "internal error"}
 	}
-	proven, proofErr := public.Proven(func(data []byte) ([]byte, error) { return use.Prove(channel.Failure, data) })
+	proven, proofErr := public.WithProof(func(data []byte) ([]byte, error) { return use.Prove(channel.Failure, data) })
 	if proofErr != nil {
 		return fmt.Errorf("%w: %w", err, proofErr)
 	}

@@ -60,8 +60,12 @@ type Error struct {
 	// Field is the path of the parameter at fault, such as "transaction.gas".
 	Field string
 	// Proof is the daemon's proof over the other members of data, in the answer
-	// to a request with a sealed PIN; the client has checked it.
+	// to a request with a sealed PIN. The client checks it and takes it out.
 	Proof Hex
+	// Proven is set by the client when the error had the daemon's proof. Other
+	// errors to a request with a sealed PIN may come from whoever stands between,
+	// and claim nothing of the wallet's attempts.
+	Proven bool
 
 	// raw is data as it came, with members that this version does not know.
 	raw json.RawMessage
@@ -123,9 +127,9 @@ func (e *Error) data() (json.RawMessage, error) {
 	})
 }
 
-// Proven returns a copy of e whose data carries the proof that prove adds to
+// WithProof returns a copy of e whose data carries the proof that prove adds to
 // it; see package channel.
-func (e *Error) Proven(prove func(data []byte) ([]byte, error)) (*Error, error) {
+func (e *Error) WithProof(prove func(data []byte) ([]byte, error)) (*Error, error) {
 	data, err := e.data()
 	if err != nil {
 		return nil, err

@@ -281,6 +281,7 @@ func proven(prover *channel.Prover, raw json.RawMessage, err error) (json.RawMes
 		if checkUnique(failed.raw, "") != nil || prover.Check(channel.Failure, failed.raw) != nil {
 			return nil, ErrProof
 		}
+		failed.Proof, failed.Proven = nil, true
 		return nil, err
 	case failed.AttemptsLeft != nil, failed.LockedUntil != nil, failed.Charged != nil && *failed.Charged:
 		return nil, ErrProof

@@ -37,7 +37,7 @@ func (a *app) deriveCommand() *cobra.Command {
 
 func (a *app) derive(c *cobra.Command, source *pinSource, p ipc.DeriveAccountParams) error {
 	ctx := c.Context()
-	client, err := a.connect(ctx)
+	client, err := a.connectForPIN(ctx)
 	if err != nil {
 		return err
 	}

@@ -75,7 +75,7 @@ func explain(err error) *failure {
 	if errors.As(err, &answered) {
 		return &failure{wire: answered, exit: exitOf(answered)}
 	}
-	for _, find := range []func(error) *failure{connectionFailure, contextFailure, askFailure} {
+	for _, find := range []func(error) *failure{channelFailure, connectionFailure, contextFailure, askFailure} {
 		if f := find(err); f != nil {
 			return f
 		}

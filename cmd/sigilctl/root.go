@@ -21,11 +21,14 @@ type app struct {
 	socket  string
 	json    bool
 	timeout time.Duration
+	// identity is the identity key that --identity gives, in hexadecimal.
+	identity string
 }
 
 const about = `sigilctl is the command-line client of the signing daemon sigild.
 
-PINs are asked for on the terminal, or read from a file descriptor: --pin-fd 3
+PINs are sealed to the daemon, under the identity key of its installation; see
+sigilctl trust. They are asked for on the terminal, or read from a file descriptor: --pin-fd 3
 reads one line, as in  sigilctl sign tx WALLET tx.json --pin-fd 3 3<pin-file`
 
 const exitCodes = `
@@ -39,7 +42,7 @@ Exit codes:
 
 func (a *app) rootCommand() *cobra.Command {
 	root := group("sigilctl", "Client of the signing daemon sigild",
-		a.statusCommand(),
+		a.statusCommand(), a.trustCommand(),
 		group("wallet", "Create and look at wallets", a.createCommand(), a.showCommand(), a.listCommand()),
 		group("account", "Derive accounts", a.deriveCommand()),
 		group("sign", "Sign transactions and messages", a.signTransactionCommand(), a.signMessageCommand()),
@@ -54,6 +57,7 @@ func (a *app) rootCommand() *cobra.Command {
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.socket, "socket", defaultSocket, "the daemon's socket")
 	flags.BoolVar(&a.json, "json", false, "print the daemon's result or error object as one JSON value")
+	flags.StringVar(&a.identity, "identity", "", "the installation's identity key (default: $SIGIL_IDENTITY, or the one remembered for the socket)")
 	flags.DurationVar(&a.timeout, "timeout", defaultTimeout, "how long to wait for the daemon, not for the PIN")
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
 		if a.timeout <= 0 {

@@ -69,7 +69,7 @@ func setup(env *testscript.Env) error {
 	if !ok {
 		return errors.New("the script's T is not a testing.TB")
 	}
-	d := &scripted{dir: env.WorkDir, calls: map[string]int{}}
+	d := &scripted{dir: env.WorkDir, calls: map[string]int{}, channel: ipctest.NewChannel(t)}
 	methods, err := d.methods()
 	if err != nil {
 		return err
@@ -95,7 +95,9 @@ func setup(env *testscript.Env) error {
 		}
 	})
 	env.Values[testingKey{}] = t
-	env.Vars = append(env.Vars, "SOCKET="+ln.Addr().String(), "TZ=UTC", noRaceSleep)
+	env.Vars = append(env.Vars, "SOCKET="+ln.Addr().String(), "TZ=UTC", noRaceSleep,
+		"IDENTITY="+ipc.Hex(d.channel.Identity).String(), "SIGIL_IDENTITY="+ipc.Hex(d.channel.Identity).String(),
+		"OTHER="+ipc.Hex(ipctest.NewChannel(t).Identity).String(), "XDG_CONFIG_HOME="+filepath.Join(env.WorkDir, "config"))
 	return nil
 }
 
@@ -103,6 +105,9 @@ func setup(env *testscript.Env) error {
 type scripted struct {
 	net.Listener
 	dir string
+
+	// channel opens the PINs, which requests/METHOD-N.json then shows.
+	channel *ipctest.Channel
 
 	mu    sync.Mutex
 	calls map[string]int
@@ -142,18 +147,24 @@ func (d *scripted) methods() (map[string]ipc.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	methods := map[string]ipc.Handler{}
+	methods := map[string]ipc.Handler{ipc.MethodPinKey: d.channel.PinKey, ipc.MethodStatus: d.status}
 	for _, file := range files {
 		answers, err := readAnswers(file)
 		if err != nil {
 			return nil, err
 		}
 		name := strings.TrimSuffix(filepath.Base(file), ".json")
-		methods[name] = func(ctx context.Context, params json.RawMessage) (any, error) {
+		methods[name] = d.channel.Open(name, func(ctx context.Context, params json.RawMessage) (any, error) {
 			return d.answer(ctx, name, params, answers)
-		}
+		})
 	}
 	return methods, nil
+}
+
+// status shows the identity key, in scripts without an answer of their own.
+func (d *scripted) status(context.Context, json.RawMessage) (any, error) {
+	return ipc.StatusResult{Installation: ipc.Hex{0x00, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88, 0x99, 0xaa, 0xbb, 0xcc, 0xdd, 0xee, 0xff},
+		IdentityKey: d.channel.Identity}, nil
 }
 
 func readAnswers(file string) (answers []answer, err error) {
@@ -230,7 +241,8 @@ func terminal(ts *testscript.TestScript, neg bool, args []string) {
 	program := lookPath(ts, args[2])
 	cmd := exec.Command(program, args[3:]...)
 	cmd.Dir = ts.MkAbs(".")
-	cmd.Env = append(os.Environ(), "PATH="+ts.Getenv("PATH"), "SOCKET="+ts.Getenv("SOCKET"), "TZ=UTC", noRaceSleep)
+	cmd.Env = append(os.Environ(), "PATH="+ts.Getenv("PATH"), "SOCKET="+ts.Getenv("SOCKET"), "TZ=UTC", noRaceSleep,
+		"SIGIL_IDENTITY="+ts.Getenv("SIGIL_IDENTITY"))
 	code, screen := converse(ts.Value(testingKey{}).(testing.TB), cmd, ts.ReadFile(args[1]))
 	screen = strings.ReplaceAll(screen, "\r\n", "\n")
 	ts.Check(os.WriteFile(ts.MkAbs("screen"), []byte(screen), 0o600))
@@ -274,7 +286,7 @@ func converse(t testing.TB, cmd *exec.Cmd, conversation string) (code int, scree
 
 // A folder without scripts, or one that lost some, would pass for a success.
 func TestScriptsAreThere(t *testing.T) {
-	for _, name := range []string{"status", "create", "terminal", "show", "list", "derive", "sign_tx", "describe", "sign_message", "unavailable", "refused", "usage"} {
+	for _, name := range []string{"status", "create", "terminal", "show", "list", "derive", "sign_tx", "describe", "sign_message", "unavailable", "refused", "usage", "trust"} {
 		if _, err := os.Stat(filepath.Join("testdata", name+".txtar")); errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("testdata/%s.txtar is missing", name)
 		}

@@ -55,7 +55,7 @@ func (s *signing) tell(text string) {
 // authorise connects, shows what will be signed, asks for the PIN, and hands both
 // connection and PIN to sign; the PIN is wiped afterwards.
 func (s *signing) authorise(ctx context.Context, text string, sign func(*ipc.Client, ipc.Secret) error) error {
-	client, err := s.app.connect(ctx)
+	client, err := s.app.connectForPIN(ctx)
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func (a *app) createCommand() *cobra.Command {
 
 func (a *app) create(c *cobra.Command, source *pinSource, p ipc.CreateWalletParams) error {
 	ctx := c.Context()
-	client, err := a.connect(ctx)
+	client, err := a.connectForPIN(ctx)
 	if err != nil {
 		return err
 	}

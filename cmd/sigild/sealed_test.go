@@ -86,7 +86,7 @@ func TestSealedPINs(t *testing.T) {
 		}
 	}
 	_, err := tryPIN(t, c, id, wrongPIN)
-	if e := wantReason(t, err, "wrongPin"); *e.AttemptsLeft != 9 || len(e.Proof) == 0 {
+	if e := wantReason(t, err, "wrongPin"); *e.AttemptsLeft != 9 || !e.Proven {
 		t.Errorf("%+v", e)
 	}
 	if _, err := c.ChangePIN(ctx, ipc.ChangePINParams{RequestID: "4", WalletID: id, PIN: pin, NewPIN: ipc.Secret(wrongPIN)}); err != nil {

@@ -114,7 +114,7 @@ func (c *Channel) open(peer ipc.Peer, method string, object map[string]json.RawM
 func prove(use *channel.Use, result any, failure error) (json.RawMessage, error) {
 	var known *ipc.Error
 	if errors.As(failure, &known) {
-		proven, err := known.Proven(func(data []byte) ([]byte, error) { return use.Prove(channel.Failure, data) })
+		proven, err := known.WithProof(func(data []byte) ([]byte, error) { return use.Prove(channel.Failure, data) })
 		if err != nil {
 			return nil, err
 		}

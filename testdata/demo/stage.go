@@ -188,6 +188,7 @@ func (s *stage) ctl(ctx context.Context, pin string, args ...string) ([]byte, er
 	defer read.Close()
 	cmd := exec.CommandContext(ctx, s.sigilctl, append(args, "--pin-fd", "3")...)
 	cmd.ExtraFiles = []*os.File{read}
+	cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+s.host.Dir) // not the user's own
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
 	if _, err := fmt.Fprintln(write, pin); err != nil {
