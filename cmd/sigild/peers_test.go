@@ -23,7 +23,8 @@ const (
 // only the daemon's own check stands in the way.
 func openToAll(t *testing.T, allow string) *daemontest.Host {
 	t.Helper()
-	h := newHost(t, withConfig(map[string]string{"socket": "mode = \"0666\"\n" + allow}))
+	h := newHost(t, withConfig(map[string]string{"socket": "mode = \"0666\"\n" + allow,
+		"pin": cheapPIN + fmt.Sprintf("\nplain_from = [0, %d]", relayUID)}))
 	if err := os.Chmod(h.Dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
