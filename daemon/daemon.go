@@ -78,6 +78,9 @@ func Open(ctx context.Context, c *config.Config, o Options) (_ *Daemon, err erro
 	if d.audit, err = audit.Open(c.Audit.Path); err != nil {
 		return nil, err
 	}
+	if err := d.settleApprovals(ctx); err != nil {
+		return nil, err
+	}
 	d.wallets = d.newService()
 	return d, nil
 }
@@ -86,6 +89,9 @@ func Open(ctx context.Context, c *config.Config, o Options) (_ *Daemon, err erro
 // provisioned, or lost it: then the way out is the backup, and not another
 // installation.
 func openStore(path string) (*store.Store, error) {
+	if err := checkOwner(path); err != nil {
+		return nil, err
+	}
 	s, err := store.Open(path, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w; if it was, bring its database back instead: %w", ErrNotProvisioned, err)
