@@ -45,6 +45,7 @@ var allowed = map[string][]string{
 	"tpm":                      {},
 	"tpm/tpmtest":              {"tpm"},
 	"testdata/demo":            {"daemon/daemontest"},
+	"systemd":                  {},
 }
 
 // testPackages may be imported by tests, by each other and by the demo only.

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	manager "github.com/coreos/go-systemd/v22/daemon"
+
 	"github.com/sigild/sigild/daemon/config"
 	"github.com/sigild/sigild/ipc"
 )
@@ -75,6 +77,9 @@ func (d *Daemon) Serve(ctx context.Context, listener net.Listener) error {
 	purging, stop := context.WithCancel(ctx)
 	defer stop()
 	background.Go(func() { d.purge(purging) })
+	watching, blind := context.WithCancel(context.WithoutCancel(ctx)) // the watchdog wants to be fed to the end
+	defer blind()
+	background.Go(func() { d.newWatcher().run(watching) })
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(context.WithoutCancel(ctx), listener) }()
 	select {
@@ -83,6 +88,7 @@ func (d *Daemon) Serve(ctx context.Context, listener net.Listener) error {
 	case <-ctx.Done():
 	}
 	d.log.Info("stopping")
+	notifier{d.log}.say(manager.SdNotifyStopping, statusLine("finishing the requests under way"))
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
 	return errors.Join(server.Shutdown(drain), served(<-done))

@@ -39,22 +39,32 @@ type measured struct {
 // newMeasured provisions a host, makes a wallet and stops the daemon.
 func newMeasured(t *testing.T) *measured {
 	t.Helper()
-	return newMeasuredPrepared(t, nil, func(*daemontest.Host) error { return nil })
+	return newMeasuredHost(t, daemontest.Options{})
 }
 
-func newMeasuredPrepared(t *testing.T, config map[string]string, prepare func(*daemontest.Host) error) *measured {
+// newMeasuredHost provisions a host of these options, makes a wallet and stops
+// the daemon.
+func newMeasuredHost(t *testing.T, o daemontest.Options) *measured {
+	t.Helper()
+	m := newHost(t, o)
+	m.prepare()
+	return m
+}
+
+// newHost starts the devices of a host.
+func newHost(t *testing.T, o daemontest.Options) *measured {
 	t.Helper()
 	dir, err := os.MkdirTemp("", "sigild-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	sections := map[string]string{"pin": "argon2_memory_kib = 8192\nargon2_time = 1"}
-	for name, lines := range config {
-		sections[name] = lines
+	o.Dir, o.Sigild, o.Env = dir, []string{os.Args[0]}, append(o.Env, "SIGILD_TEST_MAIN=1")
+	if o.Config == nil {
+		o.Config = map[string]string{}
 	}
-	h, err := daemontest.New(t.Context(), daemontest.Options{Sigild: []string{os.Args[0]},
-		Env: []string{"SIGILD_TEST_MAIN=1"}, Dir: dir, Config: sections})
+	o.Config["pin"] = "argon2_memory_kib = 8192\nargon2_time = 1"
+	h, err := daemontest.New(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,22 +73,23 @@ func newMeasuredPrepared(t *testing.T, config map[string]string, prepare func(*d
 			t.Errorf("close the host: %v", err)
 		}
 	})
-	if err := prepare(h); err != nil {
-		t.Fatal(err)
-	}
-	m := &measured{Host: h, t: t, ctx: t.Context()}
-	if m.code, err = h.Provision(m.ctx); err != nil {
-		t.Fatal(err)
+	return &measured{Host: h, t: t, ctx: t.Context()}
+}
+
+// prepare provisions the host, makes a wallet and stops the daemon.
+func (m *measured) prepare() {
+	m.t.Helper()
+	var err error
+	if m.code, err = m.Provision(m.ctx); err != nil {
+		m.t.Fatal(err)
 	}
 	m.start()
-	c := m.dial()
-	made, err := c.CreateWallet(m.ctx, ipc.CreateWalletParams{RequestID: "1", Owner: "alice", PIN: ipc.Secret(testPIN)})
+	made, err := m.dial().CreateWallet(m.ctx, ipc.CreateWalletParams{RequestID: "1", Owner: "alice", PIN: ipc.Secret(testPIN)})
 	if err != nil {
-		t.Fatal(err)
+		m.t.Fatal(err)
 	}
 	m.made = made.Wallet
 	m.stop()
-	return m
 }
 
 func (m *measured) start() {
@@ -344,15 +355,13 @@ func TestMaintenanceNeedsTheDaemonStopped(t *testing.T) {
 // PIN stays where it is.
 func TestRecoverWithThePINInAFile(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "pin")
-	m := newMeasuredWithPIN(t, file)
+	m := newHost(t, daemontest.Options{Config: map[string]string{"token": fmt.Sprintf("pin = %q", "file:"+file)}})
+	if err := os.WriteFile(file, m.TokenPIN(), 0o400); err != nil {
+		t.Fatal(err)
+	}
+	m.prepare()
 	m.extend(7)
 	m.refused(daemon.ExitConfig, "PCR 7")
 	m.succeeds(m.code, "recover", "--code-fd", "3")
 	m.signs()
-}
-
-func newMeasuredWithPIN(t *testing.T, file string) *measured {
-	t.Helper()
-	config := map[string]string{"token": fmt.Sprintf("pin = %q", "file:"+file)}
-	return newMeasuredPrepared(t, config, func(h *daemontest.Host) error { return os.WriteFile(file, h.TokenPIN(), 0o400) })
 }
