@@ -14,6 +14,7 @@ import (
 	"github.com/sigild/sigild/daemon/config"
 	"github.com/sigild/sigild/daemon/entropy"
 	"github.com/sigild/sigild/daemon/guard"
+	"github.com/sigild/sigild/daemon/metrics"
 	"github.com/sigild/sigild/daemon/seal"
 	"github.com/sigild/sigild/daemon/store"
 	"github.com/sigild/sigild/daemon/wallet"
@@ -42,6 +43,7 @@ type Daemon struct {
 	mixer    *entropy.Mixer
 	audit    *audit.Log
 	wallets  *wallet.Service
+	metrics  *metrics.Metrics
 }
 
 // Open starts everything but the socket, in the order that doc.go gives. An
@@ -81,6 +83,7 @@ func Open(ctx context.Context, c *config.Config, o Options) (_ *Daemon, err erro
 	if err := d.settleApprovals(ctx); err != nil {
 		return nil, err
 	}
+	d.openMetrics()
 	d.wallets = d.newService()
 	return d, nil
 }
@@ -236,11 +239,11 @@ func (d *Daemon) newService() *wallet.Service {
 	if checks == 0 {
 		checks = runtime.NumCPU()
 	}
-	return wallet.New(wallet.Config{
+	return wallet.New(d.meter(wallet.Config{
 		Installation: d.doc.ID,
 		Token:        d.token,
 		Entropy:      entropyPort{d.mixer, d.config.Entropy.Drop},
-		Guard:        guardPort{guard.New(d.db, d.token.RecordMAC, time.Now)},
+		Guard:        guardPort{guard.New(meteredRows{d.db, d.metrics}, d.token.RecordMAC, time.Now)},
 		Store:        d.db,
 		Audit:        auditPort{d.audit},
 		Now:          time.Now,
@@ -250,5 +253,5 @@ func (d *Daemon) newService() *wallet.Service {
 		Checks:     checks,
 		Waiting:    p.Waiting,
 		MaxUnlocks: d.config.Limits.Unlocks,
-	})
+	}))
 }

@@ -37,6 +37,7 @@ var allowed = map[string][]string{
 	"daemon/guard":             {},
 	"daemon/store":             {"daemon/wallet", "daemon/seal"},
 	"daemon/eth":               {},
+	"daemon/metrics":           {},
 	"daemon/policy":            {},
 	"daemon/audit":             {},
 	"daemon/daemontest":        {"daemon/entropy/kmstest", "tpm/tpmtest", "ipc"},

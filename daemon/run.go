@@ -80,6 +80,7 @@ func (d *Daemon) Serve(ctx context.Context, listener net.Listener) error {
 	watching, blind := context.WithCancel(context.WithoutCancel(ctx)) // the watchdog wants to be fed to the end
 	defer blind()
 	background.Go(func() { d.newWatcher().run(watching) })
+	background.Go(func() { d.observe(watching) })
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(context.WithoutCancel(ctx), listener) }()
 	select {
@@ -152,6 +153,7 @@ func limits(l config.Limits) ipc.Limits {
 // logRequest writes the one line of a request. It holds neither parameters nor
 // results.
 func (d *Daemon) logRequest(ctx context.Context, r ipc.RequestInfo) {
+	d.countRequest(r)
 	attrs := []slog.Attr{slog.Uint64("uid", uint64(r.Peer.UID)), slog.Int("pid", int(r.Peer.PID)),
 		slog.String("method", r.Method), slog.Duration("duration", r.Duration)}
 	if r.Err == nil {

@@ -51,15 +51,15 @@ type watcher struct {
 	probes   []*probing
 	every    time.Duration
 	timeout  time.Duration
-	limit    time.Duration // how long a probe may hang; 0: there is no watchdog
-	observe  func(name string, err error)
+	limit    time.Duration                 // how long a probe may hang; 0: there is no watchdog
+	observe  func(failing map[string]bool) // each probe's last outcome
 	ready    bool
 	reported string
 }
 
 func (d *Daemon) newWatcher() *watcher {
 	n := notifier{d.log}
-	w := &watcher{notify: n, log: d.log, every: probeEvery, timeout: probeTimeout, observe: func(string, error) {}}
+	w := &watcher{notify: n, log: d.log, every: probeEvery, timeout: probeTimeout, observe: d.observed}
 	if dog := n.watchdog(); dog > 0 {
 		w.every, w.timeout, w.limit = min(dog/4, probeEvery), min(dog/4, probeTimeout), dog/2
 	}
@@ -94,12 +94,14 @@ func (w *watcher) round(ctx context.Context) {
 		return // the probes failed because the daemon ends
 	}
 	var problems []string
+	failing := map[string]bool{}
 	for _, p := range w.probes {
-		w.observe(p.name, p.err)
+		failing[p.name] = p.err != nil
 		if p.err != nil {
 			problems = append(problems, p.name+": "+p.err.Error())
 		}
 	}
+	w.observe(failing)
 	w.report(problems)
 	if w.limit > 0 && w.alive() {
 		w.notify.say(manager.SdNotifyWatchdog)

@@ -130,7 +130,7 @@ func (h *Host) WriteConfig() error {
 		{"token", fmt.Sprintf("module = %q\nlabel = %q", h.Module, h.Label)},
 		{"tpm", fmt.Sprintf("device = %q\nprofile = \"uki\"", h.TPM.Device)},
 		{"kms", fmt.Sprintf("region = %q\nendpoint = %q\nallow_http = true", h.KMS.Region(), h.KMS.Endpoint())},
-		{"entropy", ""}, {"pin", ""}, {"limits", ""}, {"log", ""},
+		{"entropy", ""}, {"pin", ""}, {"limits", ""}, {"log", ""}, {"metrics", ""},
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "dev = %t\n", h.Dev)
