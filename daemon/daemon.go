@@ -15,6 +15,7 @@ import (
 	"github.com/sigild/sigild/daemon/config"
 	"github.com/sigild/sigild/daemon/entropy"
 	"github.com/sigild/sigild/daemon/guard"
+	"github.com/sigild/sigild/daemon/metrics"
 	"github.com/sigild/sigild/daemon/seal"
 	"github.com/sigild/sigild/daemon/store"
 	"github.com/sigild/sigild/daemon/wallet"
@@ -46,6 +47,7 @@ type Daemon struct {
 	receiver *channel.Receiver // the daemon's end of the PIN channel
 	hard     context.Context   // ends when a stop has no more time
 	end      context.CancelFunc
+	metrics  *metrics.Metrics
 }
 
 // Open starts everything but the socket, in the order that doc.go gives. An
@@ -82,6 +84,10 @@ func Open(ctx context.Context, c *config.Config, o Options) (_ *Daemon, err erro
 	if d.audit, err = audit.Open(c.Audit.Path); err != nil {
 		return nil, err
 	}
+	if err := d.settleApprovals(ctx); err != nil {
+		return nil, err
+	}
+	d.openMetrics()
 	d.wallets = d.newService()
 	d.receiver = newReceiver(d.doc.ID, d.token.SignReceipt)
 	d.hard, d.end = context.WithCancel(context.Background())
@@ -92,6 +98,9 @@ func Open(ctx context.Context, c *config.Config, o Options) (_ *Daemon, err erro
 // provisioned, or lost it: then the way out is the backup, and not another
 // installation.
 func openStore(path string) (*store.Store, error) {
+	if err := checkOwner(path); err != nil {
+		return nil, err
+	}
 	s, err := store.Open(path, false)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("%w; if it was, bring its database back instead: %w", ErrNotProvisioned, err)
@@ -242,11 +251,11 @@ func (d *Daemon) newService() *wallet.Service {
 	if checks == 0 {
 		checks = runtime.NumCPU()
 	}
-	return wallet.New(wallet.Config{
+	return wallet.New(d.meter(wallet.Config{
 		Installation: d.doc.ID,
 		Token:        d.token,
 		Entropy:      entropyPort{d.mixer, d.config.Entropy.Drop},
-		Guard:        guardPort{guard.New(d.db, d.token.RecordMAC, time.Now)},
+		Guard:        guardPort{guard.New(meteredRows{d.db, d.metrics}, d.token.RecordMAC, time.Now)},
 		Store:        d.db,
 		Audit:        auditPort{d.audit},
 		Now:          time.Now,
@@ -256,5 +265,5 @@ func (d *Daemon) newService() *wallet.Service {
 		Checks:     checks,
 		Waiting:    p.Waiting,
 		MaxUnlocks: d.config.Limits.Unlocks,
-	})
+	}))
 }

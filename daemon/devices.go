@@ -6,6 +6,7 @@ import (
 	"crypto/elliptic"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sigild/sigild/daemon/config"
@@ -79,8 +80,12 @@ func (i *installation) authority() (tpm.Authority, []tpm.Approval, error) {
 	if err != nil {
 		return tpm.Authority{}, nil, ErrInstallation
 	}
-	approvals := make([]tpm.Approval, len(i.Approvals))
-	for n, data := range i.Approvals {
+	encoded := slices.Clone(i.Approvals)
+	for _, p := range i.Predicted {
+		encoded = append(encoded, p.Approval)
+	}
+	approvals := make([]tpm.Approval, len(encoded))
+	for n, data := range encoded {
 		if err := approvals[n].UnmarshalBinary(data); err != nil {
 			return tpm.Authority{}, nil, ErrInstallation
 		}

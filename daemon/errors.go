@@ -42,7 +42,7 @@ func ExitCode(err error) int {
 // device that does not answer is not among them: it may come back.
 func mustBeMended() []error {
 	return []error{
-		ErrConfig, ErrLoginRefused, ErrNotProvisioned, ErrProvisioned, ErrInstallation, ErrEnforcement, ErrUnmeasured,
+		ErrConfig, ErrLoginRefused, ErrNotProvisioned, ErrProvisioned, ErrInstallation, ErrEnforcement, ErrUnmeasured, ErrOwner,
 		store.ErrNotDatabase, store.ErrSchema, guard.ErrCorrupt,
 		hsm.ErrKeyMissing, hsm.ErrKeyDuplicate, hsm.ErrKeyAttributes, hsm.ErrKeyChanged,
 		tpm.ErrPCRMismatch, tpm.ErrApproval, tpm.ErrSRKChanged, tpm.ErrObjectForeign, tpm.ErrObjectPolicy,

@@ -47,6 +47,7 @@ type installation struct {
 	HostKeys    []hostKey    `cbor:"9,keyasint"`
 	TokenPIN    []byte       `cbor:"10,keyasint"` // the user PIN, sealed by the TPM; empty: another source
 	Approvals   [][]byte     `cbor:"11,keyasint"` // tpm.Approval, encoded
+	Predicted   []prediction `cbor:"12,keyasint,omitempty"`
 }
 
 // generation is one set of the token's long-lived keys.

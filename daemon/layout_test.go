@@ -39,6 +39,7 @@ var allowed = map[string][]string{
 	"daemon/guard":             {},
 	"daemon/store":             {"daemon/wallet", "daemon/seal"},
 	"daemon/eth":               {},
+	"daemon/metrics":           {},
 	"daemon/policy":            {},
 	"daemon/audit":             {},
 	"daemon/daemontest":        {"daemon/entropy/kmstest", "tpm/tpmtest", "ipc"},
@@ -47,6 +48,7 @@ var allowed = map[string][]string{
 	"tpm":                      {},
 	"tpm/tpmtest":              {"tpm"},
 	"testdata/demo":            {"daemon/daemontest"},
+	"systemd":                  {},
 }
 
 // testPackages may be imported by tests, by each other and by the demo only.

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	manager "github.com/coreos/go-systemd/v22/daemon"
+
 	"github.com/sigild/sigild/daemon/config"
 	"github.com/sigild/sigild/daemon/wallet"
 	"github.com/sigild/sigild/ipc"
@@ -76,6 +78,10 @@ func (d *Daemon) Serve(ctx context.Context, listener net.Listener) error {
 	purging, stop := context.WithCancel(ctx)
 	defer stop()
 	background.Go(func() { d.purge(purging) })
+	watching, blind := context.WithCancel(context.WithoutCancel(ctx)) // the watchdog wants to be fed to the end
+	defer blind()
+	background.Go(func() { d.newWatcher().run(watching) })
+	background.Go(func() { d.observe(watching) })
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(context.WithoutCancel(ctx), listener) }()
 	select {
@@ -84,6 +90,7 @@ func (d *Daemon) Serve(ctx context.Context, listener net.Listener) error {
 	case <-ctx.Done():
 	}
 	d.log.Info("stopping")
+	notifier{d.log}.say(manager.SdNotifyStopping, statusLine("finishing the requests under way"))
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
 	err := server.Shutdown(drain)
@@ -150,6 +157,7 @@ func limits(l config.Limits) ipc.Limits {
 // logRequest writes the one line of a request. It holds neither parameters nor
 // results.
 func (d *Daemon) logRequest(ctx context.Context, r ipc.RequestInfo) {
+	d.countRequest(r)
 	attrs := []slog.Attr{slog.Uint64("uid", uint64(r.Peer.UID)), slog.Int("pid", int(r.Peer.PID)),
 		slog.String("method", r.Method), slog.Duration("duration", r.Duration)}
 	if r.Err == nil {

@@ -42,6 +42,7 @@ func (s *session) open() error {
 		return s.openFailed(epoch, fromModule("C_OpenSession", err))
 	}
 	s.handle, s.life = h, &life{epoch: epoch}
+	t.counts.opened.Add(1)
 	if t.loggedIn.Load() && !s.usable() {
 		s.close()
 		return ErrNotLoggedIn
@@ -76,6 +77,7 @@ func (s *session) close() {
 	}
 	s.life.gone.Store(true)
 	_ = s.pool.token.module.CloseSession(s.handle)
+	s.pool.token.counts.closed.Add(1)
 	s.handle, s.life, s.suspect = 0, nil, false
 }
 

@@ -21,7 +21,8 @@ type Token struct {
 	login    login
 	loggedIn atomic.Bool
 	// epoch counts how often the log-in, and with it every handle, was lost.
-	epoch atomic.Uint64
+	epoch  atomic.Uint64
+	counts counts
 
 	closing   chan struct{} // closed when Close begins
 	closeOnce sync.Once

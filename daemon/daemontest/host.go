@@ -77,7 +77,7 @@ func New(ctx context.Context, o Options) (_ *Host, err error) {
 	if err := os.Mkdir(filepath.Join(o.Dir, "tpm"), 0o700); err != nil {
 		return nil, err
 	}
-	if err := h.bootTPM(ctx); err != nil {
+	if err := h.BootTPM(ctx); err != nil {
 		return nil, err
 	}
 	if h.KMS, err = kmstest.Start(kmstest.Options{}); err != nil {
@@ -150,7 +150,7 @@ func (h *Host) WriteConfig() error {
 		{"token", fmt.Sprintf("module = %q\nlabel = %q", h.Module, h.Label)},
 		{"tpm", fmt.Sprintf("device = %q\nprofile = \"uki\"", h.device())},
 		{"kms", h.kms()},
-		{"entropy", ""}, {"pin", ""}, {"limits", ""}, {"log", ""},
+		{"entropy", ""}, {"pin", ""}, {"limits", ""}, {"log", ""}, {"metrics", ""},
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "dev = %t\n", h.Dev)

@@ -20,15 +20,15 @@ func (h *Host) RebootTPM(ctx context.Context) (err error) {
 	if err := h.TPM.Shutdown(); err != nil {
 		return err
 	}
-	return h.bootTPM(ctx)
+	return h.BootTPM(ctx)
 }
 
 // measured are the PCRs that a boot of this host extends: Secure Boot's state
 // (7), the unified kernel image (11), its command line (12) and MOK (14).
 var measured = []int{7, 11, 12, 14}
 
-// bootTPM starts the TPM and measures what a boot of this host measures.
-func (h *Host) bootTPM(ctx context.Context) (err error) {
+// BootTPM starts the TPM, on the state that it left, and measures what a boot of this host measures.
+func (h *Host) BootTPM(ctx context.Context) (err error) {
 	if h.TPM, err = tpmtest.Start(context.WithoutCancel(ctx), filepath.Join(h.Dir, "tpm")); err != nil {
 		return err
 	}

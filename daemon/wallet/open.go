@@ -23,7 +23,9 @@ func (s *Service) withPIN(ctx context.Context, peer Peer, id seal.ID, pin []byte
 	if err := seal.CheckSyntax(pin); err != nil {
 		return Attempts{}, err
 	}
+	waited := s.clock(StageQueue)
 	done, err := s.Guard.Turn(ctx, id)
+	waited()
 	if err != nil {
 		return Attempts{}, err
 	}
@@ -32,7 +34,10 @@ func (s *Service) withPIN(ctx context.Context, peer Peer, id seal.ID, pin []byte
 	if err != nil {
 		return Attempts{}, err
 	}
-	if err := check(p); err != nil {
+	decided := s.clock(StagePolicy)
+	err = check(p)
+	decided()
+	if err != nil {
 		return Attempts{}, err
 	}
 	o, attempts, err := s.open(ctx, p, pin)
@@ -91,7 +96,9 @@ func usable(p *seal.Parsed) error {
 
 // open charges one check and makes it.
 func (s *Service) open(ctx context.Context, p *seal.Parsed, pin []byte) (*opened, Attempts, error) {
+	waited := s.clock(StageQueue)
 	release, err := s.slots.acquire(ctx)
+	waited()
 	if err != nil {
 		return nil, Attempts{}, err
 	}
@@ -104,7 +111,7 @@ func (s *Service) open(ctx context.Context, p *seal.Parsed, pin []byte) (*opened
 	if err != nil {
 		return nil, Attempts{}, err
 	}
-	wrapped, err := unseal(ctx, p, pin, factors)
+	wrapped, err := s.unseal(ctx, p, pin, factors)
 	if err != nil {
 		return nil, Attempts{}, settle(ctx, charge, err)
 	}

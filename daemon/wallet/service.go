@@ -16,11 +16,12 @@ type Config struct {
 	Store        Store
 	Audit        Audit
 	Now          func() time.Time
-	KDF          seal.Argon2 // cost of new sealings; its salt is ignored
-	Limits       seal.Limits // of new wallets
-	Checks       int         // PIN stretchings at a time, at least 1
-	Waiting      int         // PIN checks that may wait for one
-	MaxUnlocks   int         // wallets unlocked at a time
+	KDF          seal.Argon2                // cost of new sealings; its salt is ignored
+	Limits       seal.Limits                // of new wallets
+	Checks       int                        // PIN stretchings at a time, at least 1
+	Waiting      int                        // PIN checks that may wait for one
+	MaxUnlocks   int                        // wallets unlocked at a time
+	Observe      func(Stage, time.Duration) // of the service's own work; nil: nobody asks
 }
 
 // Service makes and uses wallets. It is safe for concurrent use.

@@ -1,0 +1,376 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/ethereum/go-ethereum/accounts"
+	"github.com/ethereum/go-ethereum/crypto"
+
+	"github.com/sigild/sigild/daemon"
+	"github.com/sigild/sigild/daemon/daemontest"
+	"github.com/sigild/sigild/ipc"
+)
+
+const (
+	testPIN = "402916"
+	// zeroCheck is the last group of the recovery code of 20 zero bytes.
+	zeroCheck = "JYM1"
+)
+
+// measured is a throw-away host whose TPM can be rebooted.
+type measured struct {
+	*daemontest.Host
+	t    *testing.T
+	ctx  context.Context
+	code []byte
+	made ipc.WalletInfo
+}
+
+// newMeasured provisions a host, makes a wallet and stops the daemon.
+func newMeasured(t *testing.T) *measured {
+	t.Helper()
+	return newMeasuredHost(t, daemontest.Options{})
+}
+
+// newMeasuredHost provisions a host of these options, makes a wallet and stops
+// the daemon.
+func newMeasuredHost(t *testing.T, o daemontest.Options) *measured {
+	t.Helper()
+	m := newDevices(t, o)
+	m.prepare()
+	return m
+}
+
+// newDevices starts the devices of a host.
+func newDevices(t *testing.T, o daemontest.Options) *measured {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "sigild-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	o.Dir, o.Sigild, o.Env = dir, []string{os.Args[0]}, append(o.Env, role+"=sigild")
+	if o.Config == nil {
+		o.Config = map[string]string{}
+	}
+	o.Config["pin"] = "argon2_memory_kib = 8192\nargon2_time = 1"
+	h, err := daemontest.New(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.Close(); err != nil {
+			t.Errorf("close the host: %v", err)
+		}
+	})
+	return &measured{Host: h, t: t, ctx: t.Context()}
+}
+
+// prepare provisions the host, makes a wallet and stops the daemon.
+func (m *measured) prepare() {
+	m.t.Helper()
+	var err error
+	if m.code, err = m.Provision(m.ctx); err != nil {
+		m.t.Fatal(err)
+	}
+	m.start()
+	made, err := m.dial().CreateWallet(m.ctx, ipc.CreateWalletParams{RequestID: "1", Owner: "alice", PIN: ipc.Secret(testPIN)})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.made = made.Wallet
+	m.stop()
+}
+
+func (m *measured) start() {
+	m.t.Helper()
+	if err := m.Start(m.ctx); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *measured) stop() {
+	m.t.Helper()
+	if err := m.Stop(); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *measured) dial() *ipc.Client {
+	m.t.Helper()
+	c, err := ipc.Dial(m.ctx, m.Socket, ipc.PlainPINs())
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// signs starts the daemon, signs with the wallet and stops the daemon.
+func (m *measured) signs() {
+	m.t.Helper()
+	m.start()
+	s, err := m.dial().SignMessage(m.ctx, ipc.SignMessageParams{WalletID: m.made.WalletID,
+		Message: ipc.Hex("hello"), PIN: ipc.Secret(testPIN)})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	signature := bytes.Clone(s.Signature)
+	signature[64] -= 27
+	key, err := crypto.SigToPub(accounts.TextHash([]byte("hello")), signature)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	if got := crypto.PubkeyToAddress(*key).Hex(); got != m.made.Accounts[0].Address {
+		m.t.Fatalf("signed as %s, the wallet is %s", got, m.made.Accounts[0].Address)
+	}
+	m.stop()
+}
+
+// refused starts the daemon, which must end with the exit code and say so.
+func (m *measured) refused(code int, words ...string) {
+	m.t.Helper()
+	var exit *daemontest.ExitError
+	if err := m.Start(m.ctx); !errors.As(err, &exit) || exit.Code != code {
+		m.t.Fatalf("start: %v, want exit code %d", err, code)
+	}
+	for _, w := range words {
+		if !strings.Contains(exit.Log, w) {
+			m.t.Errorf("the log does not say %q:\n%s", w, exit.Log)
+		}
+	}
+}
+
+func (m *measured) extend(pcr int) {
+	m.t.Helper()
+	if err := m.TPM.Extend(pcr, sha256.Sum256([]byte("another kernel"))); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// reboot powers the TPM off and on: its PCRs are as after a boot again.
+func (m *measured) reboot() {
+	m.t.Helper()
+	if err := m.RebootTPM(m.ctx); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+func (m *measured) boot() {
+	m.t.Helper()
+	if err := m.BootTPM(m.ctx); err != nil {
+		m.t.Fatal(err)
+	}
+}
+
+// sigild runs a command with a secret in descriptor 3 and what it writes to
+// descriptor 4.
+func (m *measured) sigild(secret []byte, args ...string) (written []byte, output string, err error) {
+	m.t.Helper()
+	in, out := m.pipe(), m.pipe()
+	defer in.read.Close()
+	defer out.read.Close()
+	if _, err := in.write.Write(append(bytes.Clone(secret), '\n')); err != nil {
+		m.t.Fatal(err)
+	}
+	cmd := m.Command(m.ctx, args...)
+	cmd.ExtraFiles = []*os.File{in.read, out.write}
+	text, err := cmd.CombinedOutput()
+	if closing := errors.Join(in.write.Close(), out.write.Close()); closing != nil {
+		m.t.Fatal(closing)
+	}
+	buf := make([]byte, 256)
+	n, _ := out.read.Read(buf)
+	return bytes.TrimSpace(buf[:n]), string(text), err
+}
+
+type pipe struct{ read, write *os.File }
+
+func (m *measured) pipe() pipe {
+	r, w, err := os.Pipe()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return pipe{r, w}
+}
+
+func (m *measured) succeeds(secret []byte, args ...string) (written []byte, output string) {
+	m.t.Helper()
+	written, output, err := m.sigild(secret, args...)
+	if err != nil {
+		m.t.Fatalf("sigild %v: %v: %s", args, err, output)
+	}
+	return written, output
+}
+
+func (m *measured) fails(word string, secret []byte, args ...string) {
+	m.t.Helper()
+	_, output, err := m.sigild(secret, args...)
+	if err == nil || !strings.Contains(output, word) {
+		m.t.Fatalf("sigild %v: %v, want an error with %q: %s", args, err, word, output)
+	}
+}
+
+func TestChangedPCRIsRefusedAndRecovered(t *testing.T) {
+	m := newMeasured(t)
+	m.extend(11)
+	m.refused(daemon.ExitConfig, "PCR 11")
+	wrong := bytes.Replace(m.code, m.code[:1], []byte{other(m.code[0])}, 1)
+	m.fails("check each group", wrong, "recover", "--code-fd", "3")
+	m.refused(daemon.ExitConfig, "PCR 11")
+	m.succeeds(m.code, "recover", "--code-fd", "3")
+	m.signs()
+	audit, err := os.ReadFile(m.AuditLog())
+	if err != nil || !bytes.Contains(audit, []byte(`"action":"recover"`)) || !bytes.Contains(audit, []byte(`"epoch":"2"`)) {
+		t.Errorf("the audit log does not tell of the recovery: %v\n%s", err, audit)
+	}
+	m.reboot() // PCR 11 is as it was at first: not approved any more
+	m.refused(daemon.ExitConfig, "PCR 11")
+}
+
+func other(c byte) byte {
+	if c == '7' {
+		return '8'
+	}
+	return '7'
+}
+
+// The code of another installation is well-formed and opens nothing.
+func TestRecoverRefusesAnotherInstallationsCode(t *testing.T) {
+	m := newMeasured(t)
+	m.extend(7)
+	m.fails("not the recovery code of this installation", []byte("0000-0000-0000-0000-0000-0000-0000-0000-"+zeroCheck), "recover", "--code-fd", "3")
+	m.refused(daemon.ExitConfig, "PCR 7")
+}
+
+func TestRecoverOnAnotherTPM(t *testing.T) {
+	m := newMeasured(t)
+	m.TPM.Kill()
+	dir := filepath.Dir(m.TPM.Device)
+	if err := errors.Join(os.RemoveAll(dir), os.Mkdir(dir, 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	m.boot()
+	m.refused(daemon.ExitConfig, "storage root key")
+	m.fails("--new-tpm", m.code, "recover", "--code-fd", "3")
+	m.succeeds(m.code, "recover", "--new-tpm", "--code-fd", "3")
+	m.signs()
+}
+
+func TestRecoveryCodeIsReplaced(t *testing.T) {
+	m := newMeasured(t)
+	fresh, _ := m.succeeds(m.code, "recover", "--replace-code", "--code-fd", "3", "--new-code-fd", "4")
+	if bytes.Equal(fresh, m.code) || len(fresh) != len(m.code) {
+		t.Fatalf("the new code is %q", fresh)
+	}
+	m.signs()
+	m.extend(14)
+	m.fails("replaced since", m.code, "recover", "--code-fd", "3")
+	m.succeeds(fresh, "recover", "--code-fd", "3")
+	m.signs()
+}
+
+// A code that could not be shown leaves the old one valid.
+func TestRecoveryCodeThatNobodySaw(t *testing.T) {
+	m := newMeasured(t)
+	m.fails("old one stays valid", m.code, "recover", "--replace-code", "--code-fd", "3", "--new-code-fd", "97")
+	m.extend(14)
+	m.succeeds(m.code, "recover", "--code-fd", "3")
+	m.signs()
+}
+
+// after is the value that PCR 11 has, after a boot of the host, once extend was
+// called.
+func after() string {
+	before, err := hex.DecodeString(booted())
+	if err != nil {
+		panic(err) // it was encoded just now
+	}
+	digest := sha256.Sum256([]byte("another kernel"))
+	sum := sha256.Sum256(append(before, digest[:]...))
+	return hex.EncodeToString(sum[:])
+}
+
+// booted is the value that PCR 11 has after a boot of the host.
+func booted() string {
+	measured := sha256.Sum256([]byte("measured into 11"))
+	sum := sha256.Sum256(append(make([]byte, 32), measured[:]...))
+	return hex.EncodeToString(sum[:])
+}
+
+func TestPredictedStateSignsWithoutTheCode(t *testing.T) {
+	m := newMeasured(t)
+	m.succeeds(nil, "reseal", "--pcr", "11="+after())
+	m.signs() // until the reboot the daemon serves, and the prediction stays
+	m.reboot()
+	m.extend(11)
+	m.signs()
+	_, output := m.succeeds(nil, "reseal")
+	if strings.Count(output, "approved:") != 1 || strings.Contains(output, "ahead:") || !strings.Contains(output, "11="+after()) {
+		t.Errorf("after the update:\n%s", output)
+	}
+	m.reboot() // back to the old kernel: approved no more
+	m.refused(daemon.ExitConfig, "PCR 11")
+}
+
+func TestPredictionGoesWithTheNextGoodStart(t *testing.T) {
+	m := newMeasured(t)
+	m.succeeds(nil, "reseal", "--pcr", "11="+after())
+	m.reboot()
+	m.signs()
+	if _, output := m.succeeds(nil, "reseal"); strings.Contains(output, "ahead:") {
+		t.Errorf("the prediction outlived a good start of another boot:\n%s", output)
+	}
+	m.extend(11)
+	m.refused(daemon.ExitConfig, "PCR 11")
+}
+
+func TestResealRefuses(t *testing.T) {
+	m := newMeasured(t)
+	for pcr, word := range map[string]string{
+		"4=" + after():                  "not one of those",
+		"11=" + booted():                "have these values now",
+		"11=" + strings.Repeat("0", 64): "holds no measurement",
+		"11=00":                         "64 hexadecimal digits",
+		after():                         "is not INDEX=VALUE",
+	} {
+		m.fails(word, nil, "reseal", "--pcr", pcr)
+	}
+	m.fails("twice", nil, "reseal", "--pcr", "11="+after(), "--pcr", "11="+after())
+	m.extend(12)
+	m.fails("PCR 12", nil, "reseal", "--pcr", "11="+after())
+}
+
+// While the daemon runs, its database is its own.
+func TestMaintenanceNeedsTheDaemonStopped(t *testing.T) {
+	m := newMeasured(t)
+	m.start()
+	for _, args := range [][]string{{"recover", "--code-fd", "3"}, {"reseal"}} {
+		m.fails("stop it first", m.code, args...)
+	}
+	m.stop()
+}
+
+// Where the PIN comes from a file, the code brings the host key back and the
+// PIN stays where it is.
+func TestRecoverWithThePINInAFile(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "pin")
+	m := newDevices(t, daemontest.Options{Config: map[string]string{"token": fmt.Sprintf("pin = %q", "file:"+file)}})
+	if err := os.WriteFile(file, m.TokenPIN(), 0o400); err != nil {
+		t.Fatal(err)
+	}
+	m.prepare()
+	m.extend(7)
+	m.refused(daemon.ExitConfig, "PCR 7")
+	m.succeeds(m.code, "recover", "--code-fd", "3")
+	m.signs()
+}

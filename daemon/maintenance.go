@@ -1,0 +1,112 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sigild/sigild/daemon/audit"
+	"github.com/sigild/sigild/daemon/config"
+	"github.com/sigild/sigild/daemon/guard"
+	"github.com/sigild/sigild/daemon/store"
+	"github.com/sigild/sigild/tpm"
+)
+
+// maintenance is an installation in the hands of an operator's command. No
+// socket is open, and the lock on the database keeps the daemon out meanwhile.
+type maintenance struct {
+	*Daemon
+	stored   *document // not verified until the token's keys are open
+	progress func(line string)
+}
+
+// openMaintenance opens database, devices and audit log; the token is not
+// logged in, and the TPM may be in any state.
+func openMaintenance(ctx context.Context, c *config.Config, progress func(string)) (_ *maintenance, err error) {
+	m := &maintenance{Daemon: &Daemon{config: c}, progress: progress}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, m.Close())
+		}
+	}()
+	if m.db, err = openStore(c.Store.Path); err != nil {
+		return nil, stopFirst(err)
+	}
+	if m.stored, err = m.readInstallation(ctx); err != nil {
+		return nil, err
+	}
+	if m.devices, err = openDevices(ctx, c); err != nil {
+		return nil, err
+	}
+	m.audit, err = audit.Open(c.Audit.Path)
+	return m, err
+}
+
+func stopFirst(err error) error {
+	if errors.Is(err, store.ErrInUse) {
+		return fmt.Errorf("%w: stop it first: systemctl stop sigild.socket sigild.service", err)
+	}
+	return err
+}
+
+func (m *maintenance) say(format string, args ...any) {
+	if m.progress != nil {
+		m.progress(fmt.Sprintf(format, args...))
+	}
+}
+
+// commit audits what an operator did and then stores the changed installation,
+// in one transaction with the guard root if it is given.
+func (m *maintenance) commit(ctx context.Context, action string, detail map[string]string, root *guard.Root) error {
+	documents := map[store.Document][]byte{}
+	var err error
+	if documents[store.Installation], err = encodeInstallation(ctx, m.doc, m.token.RecordMAC); err != nil {
+		return err
+	}
+	if root != nil {
+		if documents[store.GuardRoot], err = guard.EncodeRoot(ctx, root, m.token.RecordMAC); err != nil {
+			return err
+		}
+	}
+	if err := m.auditOperator(ctx, action, detail); err != nil {
+		return err
+	}
+	return m.db.Put(ctx, documents)
+}
+
+// auditOperator writes that this process, and so its user, did something to the
+// installation as a whole.
+func (d *Daemon) auditOperator(ctx context.Context, action string, detail map[string]string) error {
+	return d.audit.Write(ctx, audit.Entry{Time: time.Now().UTC(), Action: action, UID: uint32(os.Geteuid()),
+		PID: int32(os.Getpid()), Result: "ok", Detail: detail})
+}
+
+// nextEpoch is the guard root with which the next epoch of the installation
+// begins.
+func (d *Daemon) nextEpoch(ctx context.Context) (*guard.Root, error) {
+	data, err := d.db.Get(ctx, store.GuardRoot)
+	if err != nil {
+		return nil, err
+	}
+	root, err := guard.DecodeRoot(ctx, data, d.doc.ID, d.token.RecordMAC)
+	if err != nil {
+		return nil, err
+	}
+	root.Epoch++
+	return root, nil
+}
+
+// pcrText writes PCR values as "7=HEX 11=HEX", ascending.
+func pcrText(values tpm.PCRValues) string {
+	words := make([]string, 0, len(values))
+	for _, pcr := range slices.Sorted(maps.Keys(values)) {
+		value := values[pcr]
+		words = append(words, fmt.Sprintf("%d=%x", pcr, value[:]))
+	}
+	return strings.Join(words, " ")
+}

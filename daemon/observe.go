@@ -1,0 +1,98 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/sigild/sigild/daemon/metrics"
+	"github.com/sigild/sigild/daemon/wallet"
+	"github.com/sigild/sigild/ipc"
+)
+
+// openMetrics makes the set of metrics, before anything that is counted.
+func (d *Daemon) openMetrics() {
+	d.metrics = metrics.New(d.options.Version, slices.Collect(maps.Keys(d.methods())), d.config.Sources())
+	d.metrics.Counter("sigild_token_sessions_opened_total", "PKCS#11 sessions opened.",
+		func() float64 { return float64(d.devices.token.Stats().Opened) })
+	d.metrics.Counter("sigild_token_sessions_closed_total", "PKCS#11 sessions closed, most of them after a failure.",
+		func() float64 { return float64(d.devices.token.Stats().Closed) })
+	d.metrics.Gauge("sigild_token_sessions_open", "PKCS#11 sessions that are open.",
+		func() float64 { s := d.devices.token.Stats(); return float64(s.Opened - s.Closed) })
+	d.metrics.Gauge("sigild_unlocked_wallets", "Wallets whose keys stay in the token by an unlock.",
+		func() float64 { return float64(d.wallets.Unlocked()) })
+	d.metrics.Gauge("sigild_unlocked_wallets_limit", "How many wallets may be unlocked at a time.",
+		func() float64 { return float64(d.config.Limits.Unlocks) })
+}
+
+// meter puts the clocks around the service's parts.
+func (d *Daemon) meter(c wallet.Config) wallet.Config {
+	c.Token, c.Store = meteredToken{c.Token, d.metrics}, meteredStore{c.Store, d.metrics}
+	c.Guard, c.Audit = meteredGuard{c.Guard, d.metrics}, meteredAudit{c.Audit, d.metrics}
+	c.Entropy = meteredEntropy{c.Entropy, d.metrics}
+	c.Observe = func(s wallet.Stage, took time.Duration) { d.metrics.Took(metrics.Stage(s), took) }
+	return c
+}
+
+// countRequest is the part of logRequest that is for the metrics.
+func (d *Daemon) countRequest(r ipc.RequestInfo) {
+	result := "ok"
+	if r.Err != nil {
+		if result = ipc.ReasonOf(r.Err); result == "" {
+			result = ipc.ReasonInternal
+		}
+	}
+	d.metrics.Request(r.Method, result, r.Duration)
+}
+
+// observed keeps the last outcome of each probe in the metrics.
+func (d *Daemon) observed(failing map[string]bool) {
+	ready := true
+	for name, is := range failing {
+		d.metrics.Degraded(name, is)
+		ready = ready && !is
+	}
+	d.metrics.Ready(ready)
+}
+
+// serveMetrics answers scrapes until ctx ends, where the configuration wants it.
+func (d *Daemon) serveMetrics(ctx context.Context) error {
+	listener, err := d.listenMetrics()
+	if err != nil || listener == nil {
+		return err
+	}
+	d.log.Info("metrics", "listen", d.config.Metrics.Listen)
+	return d.metrics.Serve(ctx, listener, d.log)
+}
+
+func (d *Daemon) listenMetrics() (net.Listener, error) {
+	c := d.config.Metrics
+	network, address := c.Address()
+	switch network {
+	case "":
+		return nil, nil
+	case "tcp":
+		return net.Listen(network, address)
+	}
+	gid, err := groupID(c.Group)
+	if err != nil {
+		return nil, err
+	}
+	l, err := ipc.Listen(address, c.FileMode(), gid)
+	if err != nil {
+		return nil, fmt.Errorf("metrics: %w", err)
+	}
+	return l, nil
+}
+
+// observe runs what watches the daemon, next to the socket, until ctx ends. A
+// listener for metrics that fails is no reason to stop signing.
+func (d *Daemon) observe(ctx context.Context) {
+	if err := d.serveMetrics(ctx); err != nil && !errors.Is(err, net.ErrClosed) {
+		d.log.Error("metrics are not served", "error", err)
+	}
+}

@@ -1,0 +1,221 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"github.com/sigild/sigild/daemon/config"
+	"github.com/sigild/sigild/daemon/seal"
+	"github.com/sigild/sigild/tpm"
+)
+
+// ErrRecoveryCode is returned when the recovery code does not open this
+// installation's host key.
+var ErrRecoveryCode = errors.New("this is not the recovery code of this installation, or it was replaced since")
+
+// RecoverOptions are what a recovery asks of and tells its operator.
+type RecoverOptions struct {
+	// AskCode gets the recovery code.
+	AskCode Prompt
+	// Ask gets the token's user PIN where neither code nor configuration give it.
+	Ask Prompt
+	// Progress gets one line a step.
+	Progress func(line string)
+	// NewTPM accepts another TPM, or one that was cleared, in the place of the
+	// provisioned one.
+	NewTPM bool
+	// ShowCode, when it is set, replaces the recovery code instead of binding
+	// anything anew: it shows the new code, which is valid once it returned nil.
+	ShowCode func(code []byte) error
+}
+
+// recovery is a maintenance that the recovery code authorises.
+type recovery struct {
+	*maintenance
+	options RecoverOptions
+	profile tpm.Profile
+	code    []byte
+	hosts   []*seal.HostSecret // of doc.HostKeys, in order
+	pin     []byte             // the token's user PIN
+}
+
+// Recover binds the TPM host key and the token's sealed PIN anew, to the host's
+// present measured state, with the recovery code: after an update of firmware
+// or kernel that nobody predicted, or on a new TPM. Only the present state is
+// approved afterwards, and a new epoch begins. Errors: ErrRecoveryCode,
+// seal.ErrRecoveryCode, tpm.ErrSRKChanged without NewTPM; nothing was changed.
+func Recover(ctx context.Context, c *config.Config, o RecoverOptions) (err error) {
+	m, err := openMaintenance(ctx, c, o.Progress)
+	if err != nil {
+		return err
+	}
+	r := &recovery{maintenance: m, options: o}
+	defer func() {
+		r.wipe()
+		err = errors.Join(err, m.Close())
+	}()
+	if r.profile, err = tpm.ParseProfile(c.TPM.Profile, c.TPM.PCRs, c.TPM.Force); err != nil {
+		return err
+	}
+	if err := r.checkTPM(); err != nil {
+		return err
+	}
+	if err := r.open(ctx); err != nil {
+		return err
+	}
+	if o.ShowCode != nil {
+		return r.replaceCode(ctx)
+	}
+	return r.rebind(ctx)
+}
+
+func (r *recovery) wipe() {
+	clear(r.code)
+	clear(r.pin)
+	for _, h := range r.hosts {
+		h.Wipe()
+	}
+}
+
+// checkTPM refuses a TPM that is not the provisioned one, unless the operator
+// said that it is another.
+func (r *recovery) checkTPM() error {
+	same := bytes.Equal(r.devices.tpm.SRKName(), r.doc.SRKName)
+	if !same && !r.options.NewTPM {
+		return fmt.Errorf("%w; if the TPM was replaced or cleared on purpose, say so: sigild recover --new-tpm", tpm.ErrSRKChanged)
+	}
+	return r.devices.tpm.PinSRK(r.devices.tpm.SRKName())
+}
+
+// open asks for the code, logs in to the token, and verifies all that was read
+// so far.
+func (r *recovery) open(ctx context.Context) (err error) {
+	if r.code, err = r.options.AskCode(ctx, "Recovery code"); err != nil {
+		return err
+	}
+	for _, h := range r.doc.HostKeys {
+		secret, err := seal.OpenHost(r.code, r.doc.ID, h.Number, h.Recovery)
+		if errors.Is(err, seal.ErrOpen) {
+			return ErrRecoveryCode
+		}
+		if err != nil {
+			return err
+		}
+		r.hosts = append(r.hosts, secret)
+	}
+	if len(r.hosts) == 0 {
+		return ErrInstallation
+	}
+	if r.pin, err = r.tokenPIN(ctx); err != nil {
+		return fmt.Errorf("token PIN: %w", err)
+	}
+	if err := (loginMarks{r.db, r.doc.ID}).login(ctx, r.devices.token, r.pin); err != nil {
+		return err
+	}
+	return r.openKeys(ctx, r.stored)
+}
+
+// tokenPIN is the PIN that the code protects, or else the configured source's.
+// Where the TPM is to keep it and the code does not know it, a person does.
+func (r *recovery) tokenPIN(ctx context.Context) ([]byte, error) {
+	kept := func(ctx context.Context) ([]byte, error) {
+		if pin := r.hosts[len(r.hosts)-1].TokenPIN; len(pin) > 0 {
+			return bytes.Clone(pin), nil
+		}
+		return r.options.Ask(ctx, "User PIN of the token")
+	}
+	return tokenPIN(ctx, r.config.Token, kept, r.options.Ask)
+}
+
+// rebind makes the TPM's objects anew under the present state.
+func (r *recovery) rebind(ctx context.Context) error {
+	detail := map[string]string{"before": r.doc.approvedText()}
+	p := &provisioning{config: r.config, options: ProvisionOptions{Progress: r.progress}, db: r.db,
+		devices: r.devices, doc: r.doc, profile: r.profile, keys: r.keys}
+	if err := p.approve(ctx); err != nil {
+		return err
+	}
+	r.doc.Predicted = nil
+	for n := range r.doc.HostKeys {
+		if err := r.bindHost(ctx, p, n); err != nil {
+			return fmt.Errorf("TPM host key %d: %w", r.doc.HostKeys[n].Number, err)
+		}
+	}
+	if err := r.bindPIN(ctx, p); err != nil {
+		return err
+	}
+	if err := r.sealSecrets(r.code); err != nil {
+		return err
+	}
+	root, err := r.nextEpoch(ctx)
+	if err != nil {
+		return err
+	}
+	detail["after"], detail["epoch"] = r.doc.approvedText(), strconv.FormatUint(root.Epoch, 10)
+	r.say("epoch %d", root.Epoch)
+	return r.commit(ctx, "recover", detail, root)
+}
+
+// bindHost gives the TPM the value of one host key and sees that it uses it.
+func (r *recovery) bindHost(ctx context.Context, p *provisioning, n int) error {
+	authority, approvals, err := r.doc.authority()
+	if err != nil {
+		return err
+	}
+	blob, err := r.devices.tpm.CreateHMACKey(ctx, r.hosts[n].Host, authority)
+	if err != nil {
+		return err
+	}
+	if err := p.checkHost(ctx, blob, authority, approvals, r.hosts[n].Host); err != nil {
+		return err
+	}
+	r.doc.HostKeys[n].Blob, err = blob.MarshalBinary()
+	return err
+}
+
+// bindPIN seals the token's PIN where the configuration has the TPM keep it.
+func (r *recovery) bindPIN(ctx context.Context, p *provisioning) error {
+	r.doc.TokenPIN = nil
+	if kind, _ := r.config.Token.PINSource(); kind != "tpm" {
+		return nil
+	}
+	authority, _, err := r.doc.authority()
+	if err != nil {
+		return err
+	}
+	return p.sealPIN(ctx, authority, r.pin)
+}
+
+// sealSecrets encrypts the host keys' values, and the PIN where the TPM keeps
+// it, under a recovery code.
+func (r *recovery) sealSecrets(code []byte) error {
+	for n, h := range r.hosts {
+		secret := seal.HostSecret{Host: h.Host}
+		if len(r.doc.TokenPIN) > 0 {
+			secret.TokenPIN = r.pin
+		}
+		blob, err := seal.SealHost(code, r.doc.ID, r.doc.HostKeys[n].Number, &secret)
+		if err != nil {
+			return err
+		}
+		r.doc.HostKeys[n].Recovery = blob
+	}
+	return nil
+}
+
+// replaceCode puts a new recovery code in the place of the one that was given.
+// Copies of the database from before still open with the old one.
+func (r *recovery) replaceCode(ctx context.Context) error {
+	code := seal.NewRecoveryCode()
+	defer clear(code)
+	if err := r.sealSecrets(code); err != nil {
+		return err
+	}
+	if err := r.options.ShowCode(code); err != nil {
+		return fmt.Errorf("the new recovery code was not shown, so the old one stays valid: %w", err)
+	}
+	return r.commit(ctx, "recoveryCode", nil, nil)
+}
