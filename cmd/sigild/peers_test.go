@@ -21,10 +21,12 @@ const (
 
 // openToAll lets these uids in, and lets every user reach the socket, so that
 // only the daemon's own check stands in the way.
-func openToAll(t *testing.T, allow string) *daemontest.Host {
+func openToAll(t *testing.T, allow string, change ...func(*daemontest.Options)) *daemontest.Host {
 	t.Helper()
-	h := newHost(t, withConfig(map[string]string{"socket": "mode = \"0666\"\n" + allow,
-		"pin": cheapPIN + fmt.Sprintf("\nplain_from = [0, %d]", relayUID)}))
+	h := newHost(t, append([]func(*daemontest.Options){withConfig(map[string]string{"socket": "mode = \"0666\"
+" + allow,
+		"pin": cheapPIN + fmt.Sprintf("
+plain_from = [0, %d]", relayUID)})}, change...)...)
 	if err := os.Chmod(h.Dir, 0o755); err != nil {
 		t.Fatal(err)
 	}

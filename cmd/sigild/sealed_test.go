@@ -103,7 +103,7 @@ func TestSealedPINs(t *testing.T) {
 // TestPlainPINsAreForSomeOnly has another user send a PIN in the clear, which
 // only the daemon's own user and root may unless the configuration names more.
 func TestPlainPINsAreForSomeOnly(t *testing.T) {
-	h := openToAll(t, fmt.Sprintf("allow = [0, %d]", relayUID))
+	h := openToAll(t, fmt.Sprintf("allow = [0, %d]", relayUID), withConfig(map[string]string{"pin": cheapPIN}))
 	w := create(t, dial(t, h.Socket), "1")
 	params := fmt.Sprintf(`{"requestId":"1","owner":"alice","pin":%q}`, rightPIN)
 	ask := func() error {

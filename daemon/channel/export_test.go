@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"context"
 	"time"
 	"unsafe"
 )
@@ -14,3 +15,25 @@ func SetBack(t time.Time, d time.Duration) time.Time {
 	*wall -= uint64(d/time.Second) << 30
 	return t
 }
+
+// Install gives the receiver a key pair, 32 bytes, as if it had made it.
+func (r *Receiver) Install(private []byte) (ID, error) {
+	kem, _, _ := suite()
+	key, err := kem.NewPrivateKey(private)
+	if err != nil {
+		return ID{}, err
+	}
+	p := &pair{id: keyID(key.PublicKey().Bytes()), private: key, made: r.Now()}
+	p.announcement, err = announce(context.Background(), r.Installation, p.id, key.PublicKey().Bytes(), r.Now(), r.Sign)
+	r.pairs = append(r.pairs, p)
+	return p.id, err
+}
+
+// AAD is a block's associated data.
+func AAD(r Request, key ID, expires int64) []byte { return r.aad(key, expires) }
+
+// Info is the HPKE info of a key.
+func Info(installation, key ID) []byte { return info(installation, key) }
+
+// Check checks an answer by the daemon's end of the exporter.
+func (u *Use) Check(kind Kind, answer []byte) error { return u.prover.Check(kind, answer) }

@@ -49,7 +49,7 @@ func (c *Channel) PinKey(ctx context.Context, _ json.RawMessage) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ipc.PinKeyResult{Statement: a.Text, Signature: a.Signature}, nil
+	return ipc.PinKeyResult{Time: ipc.At(time.Now()), Statement: a.Text, Signature: a.Signature}, nil
 }
 
 // Open makes a handler that opens a sealed PIN, gives h the parameters with the

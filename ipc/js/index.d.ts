@@ -1,0 +1,72 @@
+/** The result of sigild_pinKey, as the relay passes it on. */
+export interface PinKey {
+  statement: string
+  signature: string
+  /** The daemon's clock, RFC 3339. */
+  time?: string
+  [member: string]: unknown
+}
+
+export interface Options {
+  /**
+   * The installation's identity key, pinned in the client: the uncompressed
+   * P-256 point, 65 bytes, or "0x04" and 128 hexadecimal digits.
+   */
+  identityKey: string | Uint8Array
+  /** Milliseconds since 1970; Date.now by default. */
+  now?: () => number
+}
+
+export interface Pins {
+  /** 1 to 64 bytes. A Uint8Array stays the caller's, to be overwritten. */
+  pin: string | Uint8Array
+  /** For sigild_changePin. */
+  newPin?: string | Uint8Array
+}
+
+/** A JSON-RPC 2.0 answer, parsed. */
+export interface Answer {
+  result?: unknown
+  error?: { code?: number; message?: string; data?: unknown } | null
+  [member: string]: unknown
+}
+
+/** A request whose PINs are sealed: good for these parameters only, once. */
+export interface SealedRequest {
+  /** The params member of the JSON-RPC request. */
+  params: [Record<string, unknown>]
+  /**
+   * Gives the result if the daemon proved it. Throws ProofError for an answer
+   * that is not the daemon's, and SigildError for an error.
+   */
+  open(answer: Answer): Promise<Record<string, unknown>>
+}
+
+/** The daemon's verified key, to seal PINs to. */
+export declare class PinChannel {
+  private constructor()
+  /** Throws IdentityError when the key is not signed by the pinned identity key. */
+  static open(pinKey: PinKey, options: Options): Promise<PinChannel>
+  /** The installation's id, 16 bytes in hexadecimal. */
+  readonly installation: string
+  /** Throws KeyExpiredError when the key is too old to be sealed to. */
+  seal(method: string, params: object, pins: Pins): Promise<SealedRequest>
+}
+
+/** The PIN key is not signed by the pinned identity key. No PIN was sealed. */
+export declare class IdentityError extends Error {}
+/** The clocks of this device and the daemon are too far apart. */
+export declare class ClockError extends Error {}
+/** The PIN key is too old: fetch sigild_pinKey again. */
+export declare class KeyExpiredError extends Error {}
+/** The answer does not come from the daemon that the PIN was sealed for. */
+export declare class ProofError extends Error {}
+/** An error of the daemon. */
+export declare class SigildError extends Error {
+  code?: number
+  /** The stable name of what happened, such as "wrongPin". */
+  reason?: string
+  data: Record<string, unknown>
+  /** Whether it was proven to be the daemon's. */
+  proven: boolean
+}

@@ -1,0 +1,125 @@
+// Sealing PINs to the daemon.
+
+import { Aes256Gcm, CipherSuite, HkdfSha256 } from '@hpke/core'
+import { XWing } from '@hpke/hybridkem-x-wing'
+
+import { Answers } from './answer.js'
+import { bigEndian, concat, sha256, toHex, utf8 } from './bytes.js'
+import { canonical, plainJSON } from './canonical.js'
+import { ClockError, KeyExpiredError } from './errors.js'
+import { importIdentity, verifyStatement } from './identity.js'
+
+const sealLabel = 'sigild/pin/v1'
+const answerLabel = 'sigild/pin-answer/v1'
+const plaintextSize = 160
+const maxPIN = 64
+
+/** A block expires so many milliseconds ahead; the daemon takes up to 120 seconds. */
+const lifetime = 60_000
+
+/** How far this device's clock may be from the daemon's. */
+const maxOffset = 300_000
+
+const suite = new CipherSuite({ kem: new XWing(), kdf: new HkdfSha256(), aead: new Aes256Gcm() })
+
+export class PinChannel {
+  #statement
+  #publicKey
+  #now
+
+  /** open verifies a result of sigild_pinKey under the pinned identity key. */
+  static async open(pinKey, { identityKey, now = Date.now }) {
+    const identity = await importIdentity(identityKey)
+    const offset = clockOffset(pinKey?.time, now())
+    const c = new PinChannel()
+    c.#now = () => now() + offset
+    c.#statement = await verifyStatement(identity, pinKey?.statement, pinKey?.signature, c.#now())
+    c.#publicKey = await suite.kem.deserializePublicKey(c.#statement.publicKey)
+    return c
+  }
+
+  /** installation is the id of the installation, 16 bytes in hexadecimal. */
+  get installation() {
+    return toHex(this.#statement.installation)
+  }
+
+  /** seal gives the parameters of a request with the PINs sealed for it. */
+  async seal(method, params, { pin, newPin }) {
+    const now = this.#now()
+    if (now + lifetime > this.#statement.notAfter) throw new KeyExpiredError()
+    const object = plainJSON(params)
+    for (const name of ['pin', 'newPin', 'sealedPin']) {
+      if (name in object) throw new TypeError(`${name} must not stand among the parameters`)
+    }
+    const expires = Math.floor((now + lifetime) / 1000)
+    const aad = associatedData(method, this.#statement.keyId, expires, await paramsDigest(object))
+    const plain = plaintext(pin, newPin)
+    try {
+      return await this.#seal(object, aad, plain, expires)
+    } finally {
+      plain.fill(0)
+    }
+  }
+
+  async #seal(object, aad, plain, expires) {
+    const info = concat(utf8(sealLabel), this.#statement.installation, this.#statement.keyId)
+    const sender = await suite.createSenderContext({ recipientPublicKey: this.#publicKey, info })
+    const ciphertext = new Uint8Array(await sender.seal(plain, aad))
+    const key = new Uint8Array(await sender.export(utf8(answerLabel), 32))
+    const answers = await Answers.create(key, aad)
+    key.fill(0)
+    const sealedPin = {
+      keyId: toHex(this.#statement.keyId), enc: toHex(new Uint8Array(sender.enc)), ciphertext: toHex(ciphertext),
+      expires: rfc3339(expires),
+    }
+    return { params: [{ ...object, sealedPin }], open: (answer) => answers.open(answer) }
+  }
+}
+
+/** paramsDigest is SHA-256 over the canonical form of the parameters. */
+export const paramsDigest = async (object) => sha256(utf8(canonical(object)))
+
+/** associatedData binds a block to its request. */
+export function associatedData(method, keyId, expires, digest) {
+  const name = utf8(method)
+  if (name.length > 255) throw new RangeError('the name of the method is longer than 255 bytes')
+  return concat(utf8(sealLabel), new Uint8Array([name.length]), name, keyId, bigEndian(expires), digest)
+}
+
+/** plaintext is both PINs, each behind its length, and zeros. */
+export function plaintext(pin, newPin) {
+  const first = pinBytes(pin)
+  const second = newPin === undefined ? new Uint8Array(0) : pinBytes(newPin)
+  const out = new Uint8Array(plaintextSize)
+  out[0] = first.length
+  out.set(first, 1)
+  out[1 + first.length] = second.length
+  out.set(second, 2 + first.length)
+  if (typeof pin === 'string') first.fill(0)
+  if (typeof newPin === 'string') second.fill(0)
+  return out
+}
+
+function pinBytes(pin) {
+  const bytes = typeof pin === 'string' ? utf8(pin) : pin
+  if (!(bytes instanceof Uint8Array) || bytes.length < 1 || bytes.length > maxPIN) {
+    throw new RangeError('a PIN has 1 to 64 bytes')
+  }
+  return bytes
+}
+
+/**
+ * clockOffset is how far the daemon's clock is ahead of this one. The time is
+ * not signed: a relay that lies can only make blocks expire earlier, or up to
+ * five minutes later.
+ */
+function clockOffset(time, now) {
+  if (time === undefined) return 0
+  const offset = Date.parse(time) - now
+  if (!(Math.abs(offset) <= maxOffset)) {
+    throw new ClockError('the clock of this device is more than five minutes from that of the daemon')
+  }
+  return Math.abs(offset) < 2000 ? 0 : offset // times are in whole seconds
+}
+
+const rfc3339 = (seconds) => new Date(seconds * 1000).toISOString().replace('.000Z', 'Z')
