@@ -22,9 +22,10 @@ const module = "github.com/sigild/sigild"
 // allowed is the import table: what each package may import of this project,
 // in code that is not a test. "*" is everything below daemon, hsm, tpm and ipc.
 var allowed = map[string][]string{
-	"cmd/sigild":               {"daemon", "cmd/internal/ask"},
-	"cmd/sigilctl":             {"ipc", "daemon/audit", "daemon/seal", "tpm/quote", "cmd/internal/ask"},
+	"cmd/sigild":               {"daemon", "cmd/internal/ask", "cmd/internal/manual"},
+	"cmd/sigilctl":             {"ipc", "daemon/audit", "daemon/seal", "tpm/quote", "cmd/internal/ask", "cmd/internal/manual"},
 	"cmd/internal/ask":         {},
+	"cmd/internal/manual":      {},
 	"cmd/internal/ask/asktest": {},
 	"ipc":                      {"daemon/channel"},
 	"ipc/ipctest":              {"ipc", "daemon/channel"},

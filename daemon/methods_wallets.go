@@ -11,6 +11,7 @@ import (
 	"github.com/ethereum/go-ethereum/common/hexutil"
 
 	"github.com/sigild/sigild/daemon/policy"
+	"github.com/sigild/sigild/daemon/seal"
 	"github.com/sigild/sigild/daemon/wallet"
 	"github.com/sigild/sigild/ipc"
 )
@@ -82,13 +83,36 @@ func (d *Daemon) restoreWallet(ctx context.Context, c *call[ipc.WalletParams]) (
 	return shown(d.wallets.Restore(ctx, d.actor(c.peer), id))
 }
 
-func (d *Daemon) freezeAll(ctx context.Context, c *call[ipc.NoParams]) (*ipc.CountResult, error) {
+// freezeBudget is how long one call of sigild_freezeAll begins to freeze
+// wallets: well below the time that a request may take.
+const freezeBudget = 5 * time.Second
+
+func (d *Daemon) freezeAll(ctx context.Context, c *call[ipc.FreezeAllParams]) (*ipc.FreezeAllResult, error) {
 	a := d.actor(c.peer)
 	if !a.Operator {
 		return nil, wallet.ErrOperator
 	}
-	n, err := d.wallets.FreezeAll(ctx, a, freezer(a))
-	return &ipc.CountResult{Wallets: n}, err
+	var after *seal.ID
+	if c.params.Cursor != "" {
+		cursor, err := hex.DecodeString(c.params.Cursor)
+		if err != nil || len(cursor) != len(seal.ID{}) {
+			return nil, ipc.InvalidParams("cursor", "is not one that this method gave")
+		}
+		after = (*seal.ID)(cursor)
+	}
+	budget := min(freezeBudget, time.Duration(d.config.Limits.RequestTimeout)/2)
+	done, err := d.wallets.FreezeAll(ctx, a, freezer(a), after, budget)
+	if err != nil {
+		return nil, err
+	}
+	for _, id := range done.Corrupt {
+		d.log.Error("not frozen: the record was changed outside the daemon", "wallet", hexText(id[:]))
+	}
+	r := &ipc.FreezeAllResult{Wallets: done.Wallets, Corrupt: len(done.Corrupt)}
+	if done.Next != nil {
+		r.Cursor = hex.EncodeToString(done.Next[:])
+	}
+	return r, nil
 }
 
 func (d *Daemon) deleteWallet(ctx context.Context, c *call[ipc.DeleteWalletParams]) (*ipc.ChangedWalletResult, error) {

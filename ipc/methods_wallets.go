@@ -1,6 +1,9 @@
 package ipc
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // UpdateWallet calls sigild_updateWallet.
 func (c *Client) UpdateWallet(ctx context.Context, p UpdateWalletParams) (*WalletInfo, error) {
@@ -22,9 +25,24 @@ func (c *Client) UnfreezeWallet(ctx context.Context, p WalletParams) (*WalletInf
 	return invoke[WalletInfo](ctx, c, MethodUnfreezeWallet, p)
 }
 
-// FreezeAll calls sigild_freezeAll.
-func (c *Client) FreezeAll(ctx context.Context) (*CountResult, error) {
-	return invoke[CountResult](ctx, c, MethodFreezeAll, NoParams{})
+// FreezeAll calls sigild_freezeAll until no wallet is left, and returns the
+// sums. After an error it can be repeated.
+func (c *Client) FreezeAll(ctx context.Context) (*FreezeAllResult, error) {
+	var all FreezeAllResult
+	for cursor := ""; ; {
+		r, err := invoke[FreezeAllResult](ctx, c, MethodFreezeAll, FreezeAllParams{Cursor: cursor})
+		if err != nil {
+			return nil, err
+		}
+		all.Wallets, all.Corrupt = all.Wallets+r.Wallets, all.Corrupt+r.Corrupt
+		if r.Cursor == "" {
+			return &all, nil
+		}
+		if r.Cursor == cursor {
+			return nil, fmt.Errorf("%w: sigild_freezeAll does not go on", ErrProtocol)
+		}
+		cursor = r.Cursor
+	}
 }
 
 // DeleteWallet calls sigild_deleteWallet. The caller wipes the PIN.

@@ -47,8 +47,25 @@ type WalletParams struct {
 	WalletID Hex `json:"walletId"`
 }
 
-// NoParams are the parameters of sigild_freezeAll and sigild_lockAll.
+// NoParams are the parameters of sigild_lockAll.
 type NoParams struct{}
+
+// FreezeAllParams are the parameters of sigild_freezeAll.
+type FreezeAllParams struct {
+	// Cursor is that of the previous result; absent in the first call.
+	Cursor string `json:"cursor,omitempty"`
+}
+
+// FreezeAllResult says how far one call came.
+type FreezeAllResult struct {
+	// Wallets is how many wallets the call froze; others were frozen before.
+	Wallets int `json:"wallets"`
+	// Corrupt is how many could not be frozen because their record was changed
+	// outside the daemon; such a wallet does not sign.
+	Corrupt int `json:"corrupt,omitempty"`
+	// Cursor is where to go on; absent once all wallets are frozen.
+	Cursor string `json:"cursor,omitempty"`
+}
 
 // CountResult says how many wallets a call changed.
 type CountResult struct {

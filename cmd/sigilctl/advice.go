@@ -14,6 +14,16 @@ func advice(reason string) string {
 		return "make sure of the PIN first: at 0 attempts the wallet is locked"
 	case "locked", "frozen":
 		return "only the operator of this host can open it again"
+	case "deleted":
+		return "the operator can take it back: sigilctl wallet restore"
+	case "operatorOnly":
+		return "run it as an operator of this host: socket.operators in its configuration"
+	case "unlockRequired", "relock":
+		return "give the PIN, or sigilctl unlock"
+	case "termsExceeded":
+		return "sign with the PIN, or unlock with other terms"
+	case "tooManyUnlocks":
+		return "sigilctl lock what is not needed any more"
 	case "policyDenied", "tooManyAccounts":
 		return "the operator of this host decides; trying again changes nothing"
 	case "recordCorrupt":

@@ -1,7 +1,11 @@
 package main
 
+import "encoding/json"
+
 // What the tests of the program need beside its command line.
 var (
 	Main     = main
 	Describe = describe
+	Quantity = quantity
+	Payloads = []func(json.RawMessage, string) (string, error){describeTypedData, describeAuthorization, describeUserOperation}
 )

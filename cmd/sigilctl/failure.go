@@ -99,6 +99,8 @@ func exitOf(e *ipc.Error) int {
 
 func connectionFailure(err error) *failure {
 	switch {
+	case errors.Is(err, ipc.ErrParams):
+		return fail(exitUsage, reasonUsage, "mend it in the file; nothing was sent", "%v", err)
 	case errors.Is(err, ipc.ErrProtocol):
 		return fail(exitFailed, reasonProtocol, "compare sigilctl --version with the daemon's, and check --socket",
 			"the daemon's answer makes no sense")

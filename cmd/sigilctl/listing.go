@@ -15,11 +15,11 @@ const pageSize = 500
 type listing struct {
 	app    *app
 	client *ipc.Client
-	owner  string
-	limit  int // 0 for all
+	filter ipc.ListWalletsParams // its Limit is for all pages, 0 for none
 
 	wallets []ipc.WalletInfo
 	raw     []json.RawMessage // the same, as the daemon wrote them
+	corrupt []ipc.Hex         // wallets whose record was changed outside the daemon
 	more    bool              // the limit cut the rest off
 }
 
@@ -27,23 +27,30 @@ type listing struct {
 type page struct {
 	Wallets []json.RawMessage `json:"wallets"`
 	Cursor  string            `json:"cursor"`
+	Corrupt []ipc.Hex         `json:"corrupt"`
 }
 
 func (l *listing) read(ctx context.Context) error {
+	progress := l.app.progress()
+	defer progress.end()
 	for cursor := ""; ; {
-		params := ipc.ListWalletsParams{Owner: l.owner, Cursor: cursor, Limit: l.want()}
+		params := l.filter
+		params.Cursor, params.Limit = cursor, l.want()
 		p, _, err := call[page](ctx, l.app, l.client, ipc.MethodListWallets, params)
 		if err != nil {
 			return err
 		}
-		if len(p.Wallets) > params.Limit || p.Cursor != "" && (p.Cursor == cursor || len(p.Wallets) == 0) {
+		stuck := p.Cursor == cursor || len(p.Wallets)+len(p.Corrupt) == 0 && l.filter.State == "" // a filter by state may leave nothing of a page
+		if len(p.Wallets) > params.Limit || p.Cursor != "" && stuck {
 			return fmt.Errorf("%w: a page that leads nowhere", ipc.ErrProtocol)
 		}
 		if err := l.take(p.Wallets); err != nil {
 			return err
 		}
+		l.corrupt = append(l.corrupt, p.Corrupt...)
 		cursor = p.Cursor
-		l.more = cursor != "" && l.limit > 0 && len(l.raw) >= l.limit
+		l.more = cursor != "" && l.filter.Limit > 0 && len(l.raw) >= l.filter.Limit
+		progress.show("read so far: %d wallets", len(l.raw))
 		if cursor == "" || l.more {
 			return nil
 		}
@@ -51,10 +58,10 @@ func (l *listing) read(ctx context.Context) error {
 }
 
 func (l *listing) want() int {
-	if l.limit == 0 {
+	if l.filter.Limit == 0 {
 		return pageSize
 	}
-	return min(pageSize, l.limit-len(l.raw))
+	return min(pageSize, l.filter.Limit-len(l.raw))
 }
 
 func (l *listing) take(wallets []json.RawMessage) error {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sigild/sigild/cmd/internal/ask"
 	"github.com/sigild/sigild/daemon/seal"
+	"github.com/sigild/sigild/ipc"
 )
 
 // pinSource is where a command takes the PIN from.
@@ -35,11 +36,23 @@ func (p *pinSource) check(c *cobra.Command, input bool) error {
 	return nil
 }
 
+// question says to a person how many attempts are left, where the daemon tells.
+func (p *pinSource) question(ctx context.Context, a *app, client *ipc.Client, t target) string {
+	if p.fd != ask.Terminal {
+		return "PIN"
+	}
+	w, _, err := call[ipc.WalletInfo](ctx, a, client, ipc.MethodGetWallet, ipc.GetWalletParams{WalletID: t.wallet, Address: t.address})
+	if err != nil { // the call that needs the PIN says what is wrong
+		return "PIN"
+	}
+	return "PIN (" + attempts(w.AttemptsLeft) + ")"
+}
+
 // pin asks for the PIN of a wallet. The caller wipes it. A PIN that no wallet
 // can have is refused here, where it costs nothing.
-func (p *pinSource) pin(ctx context.Context) ([]byte, error) {
+func (p *pinSource) pin(ctx context.Context, question string) ([]byte, error) {
 	source := ask.Source{FD: p.fd}
-	pin, err := source.Secret(ctx, "PIN")
+	pin, err := source.Secret(ctx, question)
 	if err != nil {
 		return nil, err
 	}
@@ -50,11 +63,11 @@ func (p *pinSource) pin(ctx context.Context) ([]byte, error) {
 	return pin, nil
 }
 
-// newPIN asks for the PIN of a new wallet, twice if a person types it. The
+// newPIN asks for a PIN that is not set yet, twice if a person types it. The
 // caller wipes it.
-func (p *pinSource) newPIN(ctx context.Context) ([]byte, error) {
+func (p *pinSource) newPIN(ctx context.Context, question string) ([]byte, error) {
 	source := ask.Source{FD: p.fd}
-	pin, err := source.Secret(ctx, "PIN of the new wallet")
+	pin, err := source.Secret(ctx, question)
 	if err != nil {
 		return nil, err
 	}

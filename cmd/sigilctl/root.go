@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+
+	"github.com/sigild/sigild/cmd/internal/manual"
 )
 
 const (
@@ -43,21 +45,28 @@ Exit codes:
 func (a *app) rootCommand() *cobra.Command {
 	root := group("sigilctl", "Client of the signing daemon sigild",
 		a.statusCommand(), a.trustCommand(),
-		group("wallet", "Create and look at wallets", a.createCommand(), a.showCommand(), a.listCommand()),
-		group("account", "Derive accounts", a.deriveCommand()),
-		group("sign", "Sign transactions and messages", a.signTransactionCommand(), a.signMessageCommand()),
+		group("wallet", "Create, look at, change and delete wallets", a.createCommand(), a.showCommand(),
+			a.listCommand(), a.updateCommand(), a.deleteCommand(), a.restoreCommand()),
+		group("account", "Derive and name accounts", a.deriveCommand(), a.labelCommand()),
+		group("sign", "Sign transactions, messages and other payloads", a.signTransactionCommand(), a.signMessageCommand(),
+			a.signPayloadCommand(typedDataPayload()), a.signPayloadCommand(authorizationPayload()),
+			a.signPayloadCommand(userOperationPayload()), a.signDigestCommand(), a.signBatchCommand()),
+		group("pin", "Change PINs", a.changePINCommand()),
+		group("policy", "Show and set what a wallet may sign", a.policyShowCommand(), a.policySetCommand()),
+		a.unlockCommand(), a.lockCommand(), a.freezeCommand(), a.unfreezeCommand(),
+		group("receipt", "Verify receipts", a.verifyReceiptCommand()),
 	)
+	root.AddCommand(manual.Command("1", exitCodes))
 	root.Long = about
 	root.Version = releaseVersion()
 	root.SetVersionTemplate("sigilctl {{.Version}}\n")
 	root.SetUsageTemplate(root.UsageTemplate() + exitCodes)
 	root.SilenceErrors, root.SilenceUsage = true, true
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error { return usage(c, "%v", err) })
 	flags := root.PersistentFlags()
 	flags.StringVar(&a.socket, "socket", defaultSocket, "the daemon's socket")
-	flags.BoolVar(&a.json, "json", false, "print the daemon's result or error object as one JSON value")
 	flags.StringVar(&a.identity, "identity", "", "the installation's identity key (default: $SIGIL_IDENTITY, or the one remembered for the socket)")
+	flags.BoolVar(&a.json, "json", false, "print the daemon's result or error object as one JSON value")
 	flags.DurationVar(&a.timeout, "timeout", defaultTimeout, "how long to wait for the daemon, not for the PIN")
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error {
 		if a.timeout <= 0 {

@@ -286,7 +286,8 @@ func converse(t testing.TB, cmd *exec.Cmd, conversation string) (code int, scree
 
 // A folder without scripts, or one that lost some, would pass for a success.
 func TestScriptsAreThere(t *testing.T) {
-	for _, name := range []string{"status", "create", "terminal", "show", "list", "derive", "sign_tx", "describe", "sign_message", "unavailable", "refused", "usage", "trust"} {
+	for _, name := range []string{"status", "create", "terminal", "show", "list", "derive", "sign_tx", "describe", "sign_message", "unavailable", "refused", "usage", "trust",
+		"freeze", "update", "delete", "pin", "policy", "unlock", "payloads", "receipt", "filter", "manual"} {
 		if _, err := os.Stat(filepath.Join("testdata", name+".txtar")); errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("testdata/%s.txtar is missing", name)
 		}

@@ -12,7 +12,7 @@ import (
 	"github.com/sigild/sigild/ipc"
 )
 
-// signing is what both kinds of signatures have in common.
+// signing is what all kinds of signatures have in common.
 type signing struct {
 	app     *app
 	pin     pinSource
@@ -22,6 +22,10 @@ type signing struct {
 
 func (s *signing) flags(c *cobra.Command) {
 	c.Flags().Uint32Var(&s.account, "account", 0, "the index of the account that signs")
+	s.common(c)
+}
+
+func (s *signing) common(c *cobra.Command) {
 	c.Flags().BoolVar(&s.quiet, "quiet", false, "do not show what will be signed")
 	s.pin.flag(c)
 }
@@ -54,14 +58,14 @@ func (s *signing) tell(text string) {
 
 // authorise connects, shows what will be signed, asks for the PIN, and hands both
 // connection and PIN to sign; the PIN is wiped afterwards.
-func (s *signing) authorise(ctx context.Context, text string, sign func(*ipc.Client, ipc.Secret) error) error {
+func (s *signing) authorise(ctx context.Context, t target, text string, sign func(*ipc.Client, ipc.Secret) error) error {
 	client, err := s.app.connectForPIN(ctx)
 	if err != nil {
 		return err
 	}
 	defer client.Close()
 	s.tell(text)
-	pin, err := s.pin.pin(ctx)
+	pin, err := s.pin.pin(ctx, s.pin.question(ctx, s.app, client, t))
 	defer clear(pin)
 	if err != nil {
 		return err

@@ -30,6 +30,8 @@ to the last byte: mind the newline that echo adds. With --hex the text is the
 message's bytes in hexadecimal, and white space around it does not count.`,
 		Example: "  sigilctl sign message 0x5290…2ba9 'Log in to example.org'\n  printf %s \"$challenge\" | sigilctl sign message 0x5290…2ba9 -",
 		Args:    arguments("WALLET|ADDRESS", "TEXT|-"),
+
+		ValidArgsFunction: a.completeWallet,
 	}
 	c.RunE = func(c *cobra.Command, args []string) error {
 		t, err := parseTarget(c, args[0])
@@ -78,7 +80,7 @@ func (a *app) message(c *cobra.Command, text string, inHex bool) ([]byte, error)
 }
 
 func (s *signing) message(c *cobra.Command, t target, message []byte) error {
-	return s.authorise(c.Context(), messageText(message, s.signer(c, t)), func(client *ipc.Client, pin ipc.Secret) error {
+	return s.authorise(c.Context(), t, messageText(message, s.signer(c, t)), func(client *ipc.Client, pin ipc.Secret) error {
 		p := ipc.SignMessageParams{WalletID: t.wallet, Address: t.address, Account: s.index(c), Message: message, PIN: pin}
 		r, raw, err := call[ipc.SignMessageResult](c.Context(), s.app, client, ipc.MethodSignMessage, p)
 		if err != nil {

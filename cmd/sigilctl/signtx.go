@@ -21,6 +21,8 @@ func (a *app) signTransactionCommand() *cobra.Command {
 Ethereum JSON-RPC, complete: nothing is filled in. It is not sent to any chain.`,
 		Example: "  sigilctl sign tx 0x5290…2ba9 tx.json\n  jq .tx request.json | sigilctl sign tx 0x5290…2ba9 - --pin-fd 3 3<pin-file",
 		Args:    arguments("WALLET|ADDRESS", "FILE|-"),
+
+		ValidArgsFunction: a.completeWalletThenFile,
 	}
 	c.RunE = func(c *cobra.Command, args []string) error {
 		t, err := parseTarget(c, args[0])
@@ -45,7 +47,7 @@ func (s *signing) transaction(c *cobra.Command, t target, tx json.RawMessage) er
 	if err != nil {
 		return err
 	}
-	return s.authorise(c.Context(), text, func(client *ipc.Client, pin ipc.Secret) error {
+	return s.authorise(c.Context(), t, text, func(client *ipc.Client, pin ipc.Secret) error {
 		p := ipc.SignTransactionParams{WalletID: t.wallet, Address: t.address, Account: s.index(c), Transaction: tx, PIN: pin}
 		r, raw, err := call[ipc.SignTransactionResult](c.Context(), s.app, client, ipc.MethodSignTransaction, p)
 		if err != nil {

@@ -1,27 +1,22 @@
 package main
 
 import (
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"math/big"
 	"strings"
 )
 
-// transaction is an unsigned transaction's members by their exact names, for
-// showing it. The daemon reads it by itself, and more strictly: duplicate and
-// unknown names, for one, are its to refuse.
-type transaction struct {
-	members map[string]json.RawMessage
-	err     error // the first of a member that cannot be shown
-}
+// transaction is an unsigned transaction, for showing it.
+type transaction struct{ object }
 
 // describe says what signer will sign. What cannot be shown is not signed.
 func describe(raw json.RawMessage, signer string) (string, error) {
-	t := transaction{}
-	if json.Unmarshal(raw, &t.members) != nil || t.members == nil {
-		return "", fail(exitUsage, reasonUsage, "", "the transaction is not one JSON object")
+	o, err := parseObject("transaction", raw)
+	if err != nil {
+		return "", err
 	}
+	t := transaction{*o}
 	var s sheet
 	t.addParties(&s, signer)
 	t.addMoney(&s)
@@ -112,74 +107,6 @@ func (t *transaction) addCall(s *sheet) {
 	}
 	if n := t.count("authorizationList"); n > 0 {
 		s.addf("delegations", "%d: from now on these accounts run a contract's code", n)
-	}
-}
-
-func (t *transaction) has(name string) bool {
-	raw, given := t.members[name]
-	return given && string(raw) != "null"
-}
-
-// text returns a member that is a string, "" if it is absent.
-func (t *transaction) text(name string) (text string) {
-	if t.has(name) && json.Unmarshal(t.members[name], &text) != nil {
-		t.refuse(name, "must be a string in hexadecimal that starts with 0x")
-	}
-	return text
-}
-
-// number returns a quantity, nil if it is absent.
-func (t *transaction) number(name string) *big.Int {
-	text := t.text(name)
-	if !t.has(name) || t.err != nil {
-		return nil
-	}
-	digits, prefixed := strings.CutPrefix(text, "0x")
-	n, ok := new(big.Int).SetString(digits, 16)
-	if !prefixed || !ok || n.Sign() < 0 || len(digits) > 64 || digits[0] == '+' {
-		t.refuse(name, "must be a number in hexadecimal that starts with 0x, of at most 256 bits")
-		return nil
-	}
-	return n
-}
-
-// bytes returns data, nil if it is absent.
-func (t *transaction) bytes(name string) []byte {
-	text := t.text(name)
-	if !t.has(name) || t.err != nil {
-		return nil
-	}
-	digits, prefixed := strings.CutPrefix(text, "0x")
-	data, err := hex.DecodeString(digits)
-	if !prefixed || err != nil {
-		t.refuse(name, "must be whole bytes in hexadecimal that start with 0x")
-	}
-	return data
-}
-
-// address returns an address as it was written, "" if it is absent.
-func (t *transaction) address(name string) string {
-	data := t.bytes(name)
-	if t.has(name) && t.err == nil && len(data) != addressBytes {
-		t.refuse(name, "must be an address: 0x and 40 digits")
-	}
-	return t.text(name)
-}
-
-// count returns the length of an array, 0 if it is absent.
-func (t *transaction) count(name string) int {
-	var items []json.RawMessage
-	if t.has(name) && json.Unmarshal(t.members[name], &items) != nil {
-		t.refuse(name, "must be an array")
-	}
-	return len(items)
-}
-
-func (t *transaction) refuse(name, problem string) {
-	if t.err == nil {
-		f := fail(exitUsage, reasonUsage, "mend it in the file; nothing was sent", "transaction.%s: %s", name, problem)
-		f.wire.Field = "transaction." + name
-		t.err = f
 	}
 }
 

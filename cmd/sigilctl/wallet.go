@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -11,7 +10,8 @@ import (
 )
 
 func (a *app) createCommand() *cobra.Command {
-	var owner, label string
+	var p ipc.CreateWalletParams
+	var policy string
 	var pin pinSource
 	var request requestID
 	c := &cobra.Command{
@@ -21,19 +21,29 @@ func (a *app) createCommand() *cobra.Command {
 		Args:    arguments(),
 	}
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if owner == "" {
+		if p.Owner == "" {
 			return usage(c, "--owner is missing: whose wallet will it be?")
 		}
-		if err := pin.check(c, false); err != nil {
+		if err := pin.check(c, policy == fromStdin); err != nil {
 			return err
+		}
+		if policy != "" {
+			var err error
+			if p.Policy, err = a.readPolicy(c, policy); err != nil {
+				return err
+			}
 		}
 		if err := request.show(c, a); err != nil {
 			return err
 		}
-		return request.retry(a.create(c, &pin, ipc.CreateWalletParams{RequestID: request.id, Owner: owner, Label: label}))
+		p.RequestID = request.id
+		return request.retry(a.create(c, &pin, p))
 	}
-	c.Flags().StringVar(&owner, "owner", "", "the user whose wallet it will be (required)")
-	c.Flags().StringVar(&label, "label", "", "a name for people")
+	c.Flags().StringVar(&p.Owner, "owner", "", "the user whose wallet it will be (required)")
+	c.Flags().StringVar(&p.Label, "label", "", "a name for people")
+	c.Flags().StringVar(&p.ExternalID, "external-id", "", "your own name for the wallet; no two have the same")
+	c.Flags().StringArrayVar(&p.Tags, "tag", nil, "a `WORD` to find it by; may be repeated")
+	c.Flags().StringVar(&policy, "policy", "", "a `FILE`, or - for standard input, with what the wallet may sign (see policy set)")
 	pin.flag(c)
 	request.flag(c)
 	return c
@@ -46,7 +56,7 @@ func (a *app) create(c *cobra.Command, source *pinSource, p ipc.CreateWalletPara
 		return err
 	}
 	defer client.Close()
-	pin, err := source.newPIN(ctx)
+	pin, err := source.newPIN(ctx, "PIN of the new wallet")
 	defer clear(pin)
 	if err != nil {
 		return err
@@ -67,37 +77,57 @@ func (a *app) create(c *cobra.Command, source *pinSource, p ipc.CreateWalletPara
 }
 
 func (a *app) showCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "show WALLET|ADDRESS",
-		Short: "Show one wallet, by its id or one of its addresses",
-		Args:  arguments("WALLET|ADDRESS"),
-		RunE: func(c *cobra.Command, args []string) error {
+	var externalID string
+	c := &cobra.Command{
+		Use:               "show WALLET|ADDRESS | --external-id ID",
+		Short:             "Show one wallet, by its id, one of its addresses or your own name for it",
+		ValidArgsFunction: a.completeWallet,
+	}
+	c.Args = func(c *cobra.Command, args []string) error {
+		if c.Flags().Changed("external-id") == (len(args) == 0) && len(args) <= 1 {
+			return nil
+		}
+		return usage(c, "%s takes either WALLET|ADDRESS or --external-id", c.CommandPath())
+	}
+	c.RunE = func(c *cobra.Command, args []string) error {
+		p := ipc.GetWalletParams{ExternalID: externalID}
+		if len(args) == 1 {
 			t, err := parseTarget(c, args[0])
 			if err != nil {
 				return err
 			}
-			w, raw, err := query[ipc.WalletInfo](c.Context(), a, ipc.MethodGetWallet,
-				ipc.GetWalletParams{WalletID: t.wallet, Address: t.address})
-			if err != nil {
-				return err
-			}
-			return a.print(raw, func() string { return walletText(w).String() })
-		},
+			p.WalletID, p.Address = t.wallet, t.address
+		}
+		w, raw, err := query[ipc.WalletInfo](c.Context(), a, ipc.MethodGetWallet, p)
+		if err != nil {
+			return err
+		}
+		return a.print(raw, func() string { return walletText(w).String() })
 	}
+	c.Flags().StringVar(&externalID, "external-id", "", "your own name for the wallet")
+	return c
 }
 
 func walletText(w *ipc.WalletInfo) *sheet {
 	t := new(sheet)
 	t.add("wallet", w.WalletID.String())
-	t.add("state", w.State)
+	t.add("state", stateText(w))
 	t.add("owner", w.Owner)
 	t.add("label", w.Label)
+	t.add("external id", w.ExternalID)
+	t.add("tags", strings.Join(w.Tags, ", "))
 	t.add("created", moment(w.CreatedAt))
 	t.addf("attempts left", "%d", w.AttemptsLeft)
+	if w.PINSetAt != nil {
+		t.add("PIN set", moment(*w.PINSetAt))
+	}
 	t.add("custody", w.Custody)
 	t.add("exportable", yesNo(w.Exportable))
 	for i := range w.Accounts {
 		addAccount(t, &w.Accounts[i])
+	}
+	if w.Policy != nil {
+		addPolicy(t, w.Policy)
 	}
 	for _, p := range w.Provenance {
 		t.add("provenance", provenanceText(p))
@@ -107,7 +137,8 @@ func walletText(w *ipc.WalletInfo) *sheet {
 }
 
 func addAccount(t *sheet, account *ipc.AccountInfo) {
-	t.addf(fmt.Sprintf("account %d", account.Index), "%s (%s, %s)", account.Address, account.Curve, account.Custody)
+	t.add(fmt.Sprintf("account %d", account.Index), joined(" ",
+		fmt.Sprintf("%s (%s, %s)", account.Address, account.Curve, account.Custody), account.Label))
 	t.add("public key", account.PublicKey.String())
 }
 
@@ -127,43 +158,13 @@ func addReceipt(t *sheet, r ipc.Receipt) {
 	t.add("signed by", r.Key.String())
 }
 
-func (a *app) listCommand() *cobra.Command {
-	var p ipc.ListWalletsParams
-	c := &cobra.Command{
-		Use:   "list",
-		Short: "List the wallets",
-		Args:  arguments(),
-		RunE: func(c *cobra.Command, _ []string) error {
-			if p.Limit < 0 {
-				return usage(c, "--limit must not be negative")
-			}
-			return a.list(c, p.Owner, p.Limit)
-		},
+// stateText says since when a wallet does not sign, and by whom.
+func stateText(w *ipc.WalletInfo) string {
+	switch {
+	case w.State == "frozen" && w.FrozenAt != nil:
+		return joined(" ", "frozen since", moment(*w.FrozenAt), "by the", w.FrozenBy)
+	case w.State == "deleted" && w.DeletedAt != nil:
+		return "deleted at " + moment(*w.DeletedAt)
 	}
-	c.Flags().StringVar(&p.Owner, "owner", "", "only the wallets of this user")
-	c.Flags().IntVar(&p.Limit, "limit", 0, "the most wallets to show (default: all)")
-	return c
-}
-
-func (a *app) list(c *cobra.Command, owner string, limit int) error {
-	client, err := a.connect(c.Context())
-	if err != nil {
-		return err
-	}
-	defer client.Close()
-	l := listing{app: a, client: client, owner: owner, limit: limit, raw: []json.RawMessage{}}
-	if err := l.read(c.Context()); err != nil {
-		return err
-	}
-	raw, err := json.Marshal(map[string]any{"wallets": l.raw})
-	if err != nil {
-		return err
-	}
-	if err := a.print(raw, l.String); err != nil {
-		return err
-	}
-	if l.more && !a.json {
-		fmt.Fprintf(a.stderr, "there are more wallets: raise --limit\n")
-	}
-	return nil
+	return w.State
 }

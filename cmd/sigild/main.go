@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sigild/sigild/cmd/internal/manual"
 	"github.com/sigild/sigild/daemon"
 )
 
@@ -40,6 +41,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return daemon.ExitCode(err)
 }
 
+const exitCodes = "0 done, 1 failed, 2 usage, 78 something must be mended before another start\n" +
+	"(configuration, a refused token PIN, a host that is not provisioned)."
+
 // usageError is a command line that cannot be understood.
 type usageError struct{ error }
 
@@ -48,8 +52,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 		Use:   "sigild",
 		Short: "A signing daemon that keeps wallet keys inside a PKCS#11 token",
 		Long: "sigild signs with keys that never leave a PKCS#11 token, for a wallet back end on a Unix socket.\n\n" +
-			"Exit codes: 0 done, 1 failed, 2 usage, 78 something must be mended before another start\n" +
-			"(configuration, a refused token PIN, a host that is not provisioned).",
+			"Exit codes: " + exitCodes,
 		Version:       version,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -58,6 +61,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.PersistentFlags().String("config", "/etc/sigild/sigild.toml", "configuration file")
-	root.AddCommand(newRun(), newProvision(), newRecover(), newReseal(), newProbe(), newCheckConfig(), newForgetRefusal())
+	root.AddCommand(newRun(), newProvision(), newRecover(), newReseal(), newProbe(), newCheckConfig(), newForgetRefusal(),
+		manual.Command("8", exitCodes))
 	return root
 }

@@ -2,8 +2,6 @@ package wallet
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/sigild/sigild/daemon/seal"
@@ -198,46 +196,4 @@ func (s *Service) restate(ctx context.Context, p *seal.Parsed) ([]byte, error) {
 func indexOf(p *seal.Parsed) Index {
 	return Index{Owner: p.Header.Owner, Created: p.Header.Created, ExternalID: p.State.ExternalID,
 		Tags: slices.Clone(p.State.Tags), Deleted: p.State.Deleted}
-}
-
-// everything is how many wallets FreezeAll reads at a time.
-const everything = 500
-
-// FreezeAll freezes the wallets of all relays, and says how many it froze. It
-// goes on over wallets whose record is corrupt and joins their errors. Repeated
-// after an interruption, it skips what is frozen already.
-func (s *Service) FreezeAll(ctx context.Context, a Actor, by string) (frozen int, err error) {
-	var after *seal.ID
-	var failed []error
-	for {
-		ids, err := s.Store.Everything(ctx, after, everything)
-		if err != nil {
-			return frozen, err
-		}
-		if len(ids) == 0 {
-			return frozen, errors.Join(failed...)
-		}
-		for _, id := range ids {
-			switch done, err := s.freezeOnce(ctx, a, id, by); {
-			case err != nil:
-				failed = append(failed, fmt.Errorf("wallet %x: %w", id, err))
-			case done:
-				frozen++
-			}
-			if ctx.Err() != nil {
-				return frozen, errors.Join(failed...)
-			}
-		}
-		after = &ids[len(ids)-1]
-	}
-}
-
-// freezeOnce freezes a wallet that is neither frozen nor deleted.
-func (s *Service) freezeOnce(ctx context.Context, a Actor, id seal.ID, by string) (done bool, err error) {
-	p, err := s.loadFor(ctx, a, id)
-	if err != nil || usable(p) != nil {
-		return false, err
-	}
-	_, err = s.Freeze(ctx, a, id, by)
-	return err == nil, err
 }

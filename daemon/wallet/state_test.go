@@ -51,20 +51,6 @@ func TestFreeze(t *testing.T) {
 	}
 }
 
-func TestFreezeAll(t *testing.T) {
-	b := newBench(t)
-	ctx := context.Background()
-	for n := range 3 {
-		b.create(t, string(rune('a'+n)))
-	}
-	if n, err := b.FreezeAll(ctx, b.operator(), "operator"); n != 3 || err != nil {
-		t.Errorf("%d frozen, %v", n, err)
-	}
-	if n, err := b.FreezeAll(ctx, b.operator(), "operator"); n != 0 || err != nil {
-		t.Errorf("again: %d frozen, %v", n, err)
-	}
-}
-
 func TestDeleteRestorePurge(t *testing.T) {
 	b := newBench(t)
 	ctx := context.Background()
