@@ -7,6 +7,7 @@ import (
 
 	"github.com/sigild/sigild/daemon/eth"
 	"github.com/sigild/sigild/daemon/policy"
+	"github.com/sigild/sigild/ipc"
 )
 
 // A fact that is lost on the way makes a policy decide on less than it should.
@@ -31,5 +32,36 @@ func TestOperationsHaveTheSameNames(t *testing.T) {
 		if policy.Operation(name) != operation {
 			t.Errorf("eth says %q, policy %q", name, operation)
 		}
+	}
+}
+
+// A call is decided on by its selector, and data too short for one is no call.
+func TestPolicyOfCalls(t *testing.T) {
+	p := policy.Default()
+	p.AnySelector, p.Selectors = false, [][4]byte{{0xa9, 0x05, 0x9c, 0xbb}}
+	for data, want := range map[string]policy.Verdict{
+		"0x": policy.Allow, "0xa9059cbb": policy.Allow, "0xa9059cbb00": policy.Allow,
+		"0xa9059c": policy.Deny, "0xa9059cbc": policy.Deny,
+	} {
+		payload, err := transactionPayload([]byte(`{"chainId":"0x1","nonce":"0x0","to":"0x9858effd232b4033e47d90003d41ec34ecaeda94",` +
+			`"value":"0x0","gas":"0x5208","gasPrice":"0x1","data":"` + data + `"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := p.Decide(policyFacts(payload.facts)); d.Verdict != want {
+			t.Errorf("data %s: %+v", data, d)
+		}
+	}
+}
+
+// No bound is asked for by its name, never by an empty text.
+func TestTermsWithoutTotalValueAllowNone(t *testing.T) {
+	terms := &ipc.Terms{Signatures: 1, Seconds: 1, Policy: ipc.Policy{Operations: []string{"message"}}}
+	if parsed, err := parseTerms(terms, ""); err != nil || parsed.AnyTotal {
+		t.Errorf("%+v, %v", parsed, err)
+	}
+	terms.TotalValue = ipc.Any
+	if parsed, err := parseTerms(terms, ""); err != nil || !parsed.AnyTotal {
+		t.Errorf("%+v, %v", parsed, err)
 	}
 }

@@ -39,6 +39,11 @@ func BenchmarkSignatures(b *testing.B) {
 		for _, clients := range []int{1, 8} {
 			benchSocket(b, h, cost.name, clients, stretching, measured)
 		}
+		if cost.config == "" { // an unlock checks no PIN
+			for _, clients := range []int{1, 8} {
+				benchUnlocked(b, h, clients, measured)
+			}
+		}
 		stop(b, h)
 	}
 }
@@ -120,6 +125,35 @@ func benchSocket(b *testing.B, h *daemontest.Host, cost string, clients int, str
 		b.ReportMetric(each.Seconds()*1000, "cpu-ms/sig")
 		b.ReportMetric(stretching.Seconds()*1000, "argon2-ms/sig")
 		b.ReportMetric(each.Seconds()*all[name], "processors")
+		if direct := all[fmt.Sprintf("direct/callers=%d", clients)]; direct > 0 {
+			b.ReportMetric(all[name]/direct, "of-direct")
+		}
+	})
+}
+
+// benchUnlocked is benchSocket by unlocks: no PIN is checked, and the keys stay
+// in the token.
+func benchUnlocked(b *testing.B, h *daemontest.Host, clients int, all rates) {
+	connections, wallets := make([]*ipc.Client, clients), make([]ipc.WalletInfo, clients)
+	for i := range connections {
+		connections[i] = dial(b, h.Socket)
+		wallets[i] = create(b, connections[i], fmt.Sprintf("unlocked %d of %d", i, clients))
+		_, err := connections[i].Unlock(testContext(b), ipc.UnlockParams{WalletID: wallets[i].WalletID, PIN: ipc.Secret(rightPIN),
+			Terms: ipc.Terms{Signatures: 1_000_000, Seconds: 3600, TotalValue: ipc.Any, Policy: ipc.Policy{Operations: []string{"message"}}}})
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	name := fmt.Sprintf("socket/unlocked/clients=%d", clients)
+	b.Run(name, func(b *testing.B) {
+		before := processorTime(b, h)
+		measure(b, clients, name, all, func(ctx context.Context, worker int) error {
+			_, err := connections[worker].SignMessage(ctx, ipc.SignMessageParams{
+				WalletID: wallets[worker].WalletID, Message: ipc.Hex("hello")})
+			return err
+		})
+		each := (processorTime(b, h) - before) / time.Duration(b.N)
+		b.ReportMetric(each.Seconds()*1000, "cpu-ms/sig")
 		if direct := all[fmt.Sprintf("direct/callers=%d", clients)]; direct > 0 {
 			b.ReportMetric(all[name]/direct, "of-direct")
 		}

@@ -43,12 +43,13 @@ type Listing struct {
 	Cursor  []byte    // of the next page; nil at the end
 }
 
-// List returns a page of the peer's wallets, oldest first. With a state, a page
-// may have fewer wallets than its limit, or none, and still have a next one.
+// List returns a page of the peer's wallets, oldest first. With a state, or with
+// both a tag and an owner, a page may have fewer wallets than its limit, or none,
+// and still have a next one.
 func (s *Service) List(ctx context.Context, peer Peer, p Page, state Status) (*Listing, error) {
 	p.Relay = peer.UID
 	want := p.Limit
-	if state != "" {
+	if state != "" || (p.Tag != "" && p.Owner != "") {
 		p.Limit = scanned
 	}
 	ids, cursor, err := s.Store.List(ctx, p)
@@ -65,7 +66,7 @@ func (s *Service) List(ctx context.Context, peer Peer, p Page, state Status) (*L
 		if err != nil {
 			return nil, err
 		}
-		if state != "" && info.Status() != state {
+		if info == nil || (state != "" && info.Status() != state) {
 			continue
 		}
 		if l.Wallets = append(l.Wallets, info); len(l.Wallets) == want && n+1 < len(ids) {
@@ -76,16 +77,25 @@ func (s *Service) List(ctx context.Context, peer Peer, p Page, state Status) (*L
 	return l, nil
 }
 
-// listed reads one wallet of a page and holds it against what the index,
-// which has no MAC, said.
+// listed reads one wallet of a page, and gives nil when it is none of that
+// page's: of another owner under the same tag, or purged since the page was
+// made. Where the index, which has no MAC, names a wallet of another owner or
+// without the tag, it was changed outside the daemon.
 func (s *Service) listed(ctx context.Context, peer Peer, id seal.ID, p Page) (*Info, error) {
 	info, err := s.Get(ctx, peer, id)
+	if errors.Is(err, ErrNotFound) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}
 	owned := p.Owner == "" || info.Header.Owner == p.Owner
-	tagged := p.Tag == "" || slices.Contains(info.State.Tags, p.Tag)
-	if !owned || !tagged {
+	switch {
+	case p.Tag != "" && !slices.Contains(info.State.Tags, p.Tag):
+		return nil, seal.ErrCorrupt
+	case !owned && p.Tag != "":
+		return nil, nil
+	case !owned:
 		return nil, seal.ErrCorrupt
 	}
 	return info, nil

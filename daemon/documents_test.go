@@ -1,0 +1,195 @@
+package daemon
+
+import (
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sigild/sigild/daemon/entropy"
+	"github.com/sigild/sigild/daemon/wallet"
+	"github.com/sigild/sigild/hsm"
+	"github.com/sigild/sigild/ipc"
+)
+
+// update writes what is made from the code into docs:
+//
+//	go test ./daemon -run 'Errors|Members' -update
+var update = flag.Bool("update", false, "write the generated parts of docs anew")
+
+// samples are errors of the kinds that get their reason by a conversion, and
+// not in failures.
+func samples() []error {
+	return []error{
+		&wallet.PINError{}, &wallet.TermsError{}, &wallet.DeniedError{}, &wallet.FieldError{Field: "field"},
+		&entropy.SourceError{Source: "kms", Reason: entropy.ReasonFailed}, hsm.ErrObjectLost,
+		ipc.Overloaded("", 0),
+	}
+}
+
+// ownReasons are those that package ipc gives by itself, with their codes.
+func ownReasons() map[string]int {
+	return map[string]int{
+		ipc.ReasonParse: ipc.CodeParse, ipc.ReasonInvalidRequest: ipc.CodeInvalidRequest,
+		ipc.ReasonMethodNotFound: ipc.CodeMethodNotFound, ipc.ReasonInternal: ipc.CodeInternal,
+		ipc.ReasonTooLarge: ipc.CodeInvalidRequest, ipc.ReasonTooDeep: ipc.CodeInvalidRequest,
+		ipc.ReasonTimeout: ipc.CodeInvalidRequest, ipc.ReasonBatchTooLong: ipc.CodeInvalidRequest, ipc.ReasonPeerNotAllowed: ipc.CodeUnauthorized,
+	}
+}
+
+// documented is one row of docs/errors.md.
+type documented struct {
+	codes []int
+	retry bool
+	free  bool // the error itself says that it cost no attempt
+}
+
+// reasons are all that a caller can meet, from the code that makes them.
+func reasons(t *testing.T) map[string]*documented {
+	t.Helper()
+	all := map[string]*documented{}
+	add := func(e *ipc.Error) {
+		d := all[e.Reason]
+		if d == nil {
+			d = &documented{}
+			all[e.Reason] = d
+		}
+		if !slices.Contains(d.codes, e.Code) {
+			d.codes = append(d.codes, e.Code)
+		}
+		d.retry = d.retry || e.RetryAfter != nil
+		d.free = d.free || (e.Charged != nil && !*e.Charged)
+	}
+	for _, f := range failures() {
+		add(f.error())
+	}
+	for _, err := range samples() {
+		var e *ipc.Error
+		if !errors.As(wireError(err), &e) {
+			t.Fatalf("%T has no reason", err)
+		}
+		add(e)
+	}
+	for reason, code := range ownReasons() {
+		add(&ipc.Error{Reason: reason, Code: code})
+	}
+	return all
+}
+
+// TestErrorsDocument keeps docs/errors.md equal to the code.
+func TestErrorsDocument(t *testing.T) {
+	all := reasons(t)
+	var b bytes.Buffer
+	b.WriteString(errorsHead)
+	for _, group := range []struct {
+		title   string
+		advices []advice
+	}{
+		{"The PIN, unlocks and policy", userAdvices()}, {"Wallets and requests", stateAdvices()},
+		{"Devices", deviceAdvices()}, {"What was not carried out", requestAdvices()},
+	} {
+		fmt.Fprintf(&b, "\n## %s\n\n| reason | code | repeat | charged | what to do |\n|---|---|---|---|---|\n", group.title)
+		for _, a := range group.advices {
+			writeAdvice(t, &b, a, all[a.reason])
+		}
+	}
+	compareDocument(t, "../docs/errors.md", b.Bytes())
+}
+
+func writeAdvice(t *testing.T, b *bytes.Buffer, a advice, d *documented) {
+	t.Helper()
+	if d == nil {
+		t.Errorf("reason %q has an advice and no error", a.reason)
+		return
+	}
+	if d.free && a.charged == alwaysCharged {
+		t.Errorf("reason %q says that nothing was charged, its advice the contrary", a.reason)
+	}
+	var codes []string
+	for _, c := range d.codes {
+		codes = append(codes, fmt.Sprint(c))
+	}
+	repeat := "no"
+	if d.retry {
+		repeat = "yes"
+	}
+	fmt.Fprintf(b, "| `%s` | %s | %s | %s | %s |\n", a.reason, strings.Join(codes, ", "), repeat, a.charged, a.do)
+}
+
+const errorsHead = `# Errors
+
+Made from the code by ` + "`go test ./daemon -run Errors -update`" + `; do not edit.
+
+An error is a JSON-RPC error object:
+
+` + "```json" + `
+{"code": 4100, "message": "wrong PIN",
+ "data": {"reason": "wrongPin", "attemptsLeft": 9, "charged": true}}
+` + "```" + `
+
+Match on ` + "`data.reason`" + `: it never changes its meaning, and new ones may come. The code
+is that of JSON-RPC 2.0, EIP-1474 or EIP-1193 that fits best; the message is for people.
+Besides the reason, ` + "`data`" + ` may have ` + "`attemptsLeft`" + ` (wrong PINs that the wallet still
+bears), ` + "`retryAfter`" + ` (seconds), ` + "`charged`" + ` (whether this call cost an attempt),
+` + "`lockedUntil`" + ` (when a waiting wallet takes a PIN again) and ` + "`field`" + ` (the path of the
+parameter at fault).
+
+**repeat**: whether the same call may succeed later. **charged**: whether the call costs
+the wallet a PIN attempt. "given back": a check that was charged could not be made, and
+its charge is taken back before the answer; only when the disk fails as well it stands.
+
+When the connection breaks before the answer, nobody knows whether the call was carried
+out. Repeat it with the same ` + "`requestId`" + `; a signature may simply be asked for again.
+`
+
+// TestErrorsAreComplete holds the advices and docs against every reason.
+func TestErrorsAreComplete(t *testing.T) {
+	all, seen := reasons(t), map[string]bool{}
+	for _, a := range advices() {
+		if seen[a.reason] {
+			t.Errorf("two advices for %q", a.reason)
+		}
+		seen[a.reason] = true
+	}
+	for reason := range all {
+		if !seen[reason] {
+			t.Errorf("reason %q has no advice in errors_advice.go", reason)
+		}
+	}
+	source, err := os.ReadFile("../ipc/errors.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := regexp.MustCompile(`(?m)^\tReason\w+ += "(\w+)"`).FindAllStringSubmatch(string(source), -1)
+	if len(own) < 10 {
+		t.Fatalf("found %d reasons in package ipc", len(own))
+	}
+	for _, m := range own {
+		if all[m[1]] == nil {
+			t.Errorf("reason %q of package ipc is not documented", m[1])
+		}
+	}
+}
+
+// compareDocument fails when a document is not what the code says, or writes it.
+func compareDocument(t *testing.T, path string, want []byte) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(path, want, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s is not what the code says: go test ./daemon -run 'Errors|Members' -update", path)
+	}
+}

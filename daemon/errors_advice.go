@@ -1,0 +1,91 @@
+package daemon
+
+import (
+	"slices"
+
+	"github.com/sigild/sigild/ipc"
+)
+
+// What an error costs of a wallet's PIN attempts.
+const (
+	neverCharged  = "no"
+	alwaysCharged = "yes"
+	givenBack     = "given back" // a check that was begun was not made
+)
+
+// advice is what a caller is told to do about a reason, in docs/errors.md.
+type advice struct {
+	reason  string
+	charged string
+	do      string
+}
+
+// advices has one row for each reason that a caller can meet. The tests hold it
+// against failures, the conversions beside it and package ipc.
+func advices() []advice {
+	return slices.Concat(userAdvices(), stateAdvices(), deviceAdvices(), requestAdvices())
+}
+
+// userAdvices are about what the user typed, and may do.
+func userAdvices() []advice {
+	return []advice{
+		{"wrongPin", alwaysCharged, "Ask the user again and show `attemptsLeft`. Never try a PIN again by yourself."},
+		{"locked", neverCharged, "Tell the user that the wallet is locked. Only the operator gives attempts back; nobody resets the PIN."},
+		{"pinSyntax", neverCharged, "Ask again: a PIN has 6 to 64 printable ASCII characters. Without a PIN where one is needed this is the answer too."},
+		{"pinWeak", neverCharged, "Ask for another new PIN: no runs, no repetitions, none of the commonest."},
+		{"unlockRequired", neverCharged, "Send the PIN, or unlock the wallet first. The unlock that was there has ended."},
+		{"relock", neverCharged, "Unlock again with the PIN: the token lost the keys. Nothing was signed."},
+		{"termsExceeded", neverCharged, "Send the PIN with this one, or unlock with other terms. The unlock stays as it was."},
+		{"policyDenied", neverCharged, "Do not repeat it. The wallet's policy says no; `sigild_setPolicy` changes it with the PIN."},
+		{"policyUndecided", neverCharged, "Do not repeat it; tell the operator. The payload does not show what a rule needs."},
+	}
+}
+
+// stateAdvices are about wallets.
+func stateAdvices() []advice {
+	return []advice{
+		{"notFound", neverCharged, "Check the id, address or account. A wallet of another relay is not found either."},
+		{"frozen", neverCharged, "Ask the operator, who alone unfreezes."},
+		{"deleted", neverCharged, "Ask the operator to restore it before it is purged."},
+		{"operatorOnly", neverCharged, "Have an operator do it (`socket.operators`)."},
+		{"requestReused", neverCharged, "Use a new `requestId`: this one was carried out with other parameters."},
+		{"externalIdTaken", neverCharged, "Look the other wallet up by its `externalId`."},
+		{"conflict", neverCharged, "Repeat the same request, with the same `requestId`."},
+		{"tooManyAccounts", neverCharged, "Make another wallet: one has at most 256 accounts."},
+		{"wrongSender", neverCharged, "Leave `from` out, or name the account that has this address."},
+		{"digest", neverCharged, "Change the payload: its digest is 0 modulo the curve's order, which nobody will meet by chance."},
+		{"recordCorrupt", neverCharged, "Stop and call the operator: the database was changed outside the daemon. Other wallets go on."},
+		{"keyGone", neverCharged, "Call the operator: the wallet needs a token key or host key that is not there."},
+	}
+}
+
+// deviceAdvices are about the token, the TPM, KMS and the disk.
+func deviceAdvices() []advice {
+	return []advice{
+		{"tokenUnavailable", givenBack, "Repeat after `retryAfter`. If it stays, the operator looks at the token."},
+		{"tpmUnavailable", givenBack, "Repeat after `retryAfter`. If it stays, the operator looks at the TPM."},
+		{"measuredState", givenBack, "Call the operator: firmware, boot loader or kernel changed since the keys were bound."},
+		{"entropyFailed", neverCharged, "Repeat the creation with the same `requestId` after `retryAfter`. Only creation needs the sources; `field` names the one that failed."},
+		{"auditUnavailable", neverCharged, "Repeat later; the operator looks at the disk. Nothing is signed that is not audited."},
+		{"tokenFault", neverCharged, "Do not repeat it; call the operator. The token's answer was wrong and did not leave."},
+		{"nonceReused", neverCharged, "Do not repeat it; call the operator at once. The token repeated a nonce; the signature did not leave."},
+	}
+}
+
+// requestAdvices are about requests that were not carried out.
+func requestAdvices() []advice {
+	return []advice{
+		{ipc.ReasonInvalidParams, neverCharged, "Mend the parameter at `field`."},
+		{ipc.ReasonMethodNotFound, neverCharged, "Check the name, and `apiVersion` of `sigild_status`."},
+		{ipc.ReasonInvalidRequest, neverCharged, "Mend the JSON-RPC envelope."},
+		{ipc.ReasonParse, neverCharged, "Send JSON. When no value could begin, the connection is closed."},
+		{ipc.ReasonTooLarge, neverCharged, "Send less (`limits.message_bytes`)."},
+		{ipc.ReasonTooDeep, neverCharged, "Nest less (`limits.depth`)."},
+		{ipc.ReasonBatchTooLong, neverCharged, "Send shorter batches (`limits.batch`)."},
+		{ipc.ReasonOverloaded, neverCharged, "Repeat after `retryAfter`, with fewer at a time."},
+		{"tooManyUnlocks", neverCharged, "Lock wallets that are not needed, or send the PIN with each request (`limits.unlocks`)."},
+		{ipc.ReasonPeerNotAllowed, neverCharged, "Ask the operator to allow this uid (`socket.allow`). The connection is closed."},
+		{ipc.ReasonTimeout, givenBack, "Repeat with the same `requestId`. A signature may have been made; it did not leave."},
+		{ipc.ReasonInternal, "see `attemptsLeft`", "Look at the daemon's log: it names what this answer does not. Repeating rarely helps."},
+	}
+}
