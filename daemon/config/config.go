@@ -25,6 +25,8 @@ type Config struct {
 	Wallets Wallets `toml:"wallets"`
 	Limits  Limits  `toml:"limits"`
 	Log     Log     `toml:"log"`
+	// Ethereum is what programs that take sigild for a node are told.
+	Ethereum Ethereum `toml:"ethereum"`
 }
 
 // Socket is where relays connect.
@@ -148,7 +150,8 @@ func Default() Config {
 		Limits: Limits{MessageBytes: 1 << 20, Depth: 64, Batch: 64, InFlight: 32, InFlightPerUID: 128,
 			Connections: 256, ConnectionsPerUID: 64, IdleTimeout: second(600), WriteTimeout: second(30),
 			RequestTimeout: second(60), Unlocks: 1000},
-		Log: Log{Level: "info", Format: "text"},
+		Log:      Log{Level: "info", Format: "text"},
+		Ethereum: Ethereum{Accounts: 100, SignTransactionResult: "raw"},
 	}
 }
 
