@@ -27,6 +27,7 @@ var allowed = map[string][]string{
 	"cmd/internal/ask":         {},
 	"cmd/internal/ask/asktest": {},
 	"ipc":                      {},
+	"ipc/ethsigner":            {"ipc"},
 	"ipc/ipctest":              {"ipc"},
 	"daemon":                   {"*"},
 	"daemon/config":            {},
