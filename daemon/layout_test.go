@@ -28,6 +28,7 @@ var allowed = map[string][]string{
 	"cmd/internal/manual":      {},
 	"cmd/internal/ask/asktest": {},
 	"ipc":                      {"daemon/channel"},
+	"ipc/ethsigner":            {"ipc"},
 	"ipc/ipctest":              {"ipc", "daemon/channel"},
 	"daemon":                   {"*"},
 	"daemon/config":            {},

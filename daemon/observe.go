@@ -24,7 +24,7 @@ func (d *Daemon) openMetrics() {
 	d.metrics.Gauge("sigild_token_sessions_open", "PKCS#11 sessions that are open.",
 		func() float64 { s := d.devices.token.Stats(); return float64(s.Opened - s.Closed) })
 	d.metrics.Gauge("sigild_unlocked_wallets", "Wallets whose keys stay in the token by an unlock.",
-		func() float64 { return float64(d.wallets.Unlocked()) })
+		func() float64 { return float64(d.wallets.Unlocks()) })
 	d.metrics.Gauge("sigild_unlocked_wallets_limit", "How many wallets may be unlocked at a time.",
 		func() float64 { return float64(d.config.Limits.Unlocks) })
 }

@@ -32,7 +32,7 @@ func (c *Config) check() error {
 		c.Token.check(), c.TPM.check(), c.Entropy.check(), c.checkKMS(), c.PIN.check(), c.Limits.check(),
 		lasting("wallets.delete_grace", c.Wallets.DeleteGrace, 10*365*24*time.Hour),
 		oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error"),
-		oneOf("log.format", c.Log.Format, "text", "json"), c.Metrics.check(), c.checkMetricsPath(),
+		oneOf("log.format", c.Log.Format, "text", "json"), c.Metrics.check(), c.checkMetricsPath(), c.Ethereum.check(),
 	)
 }
 

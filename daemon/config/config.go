@@ -26,6 +26,8 @@ type Config struct {
 	Limits  Limits  `toml:"limits"`
 	Log     Log     `toml:"log"`
 	Metrics Metrics `toml:"metrics"`
+	// Ethereum is what programs that take sigild for a node are told.
+	Ethereum Ethereum `toml:"ethereum"`
 }
 
 // Socket is where relays connect.
@@ -151,8 +153,9 @@ func Default() Config {
 		Limits: Limits{MessageBytes: 1 << 20, Depth: 64, Batch: 64, InFlight: 32, InFlightPerUID: 128,
 			Connections: 256, ConnectionsPerUID: 64, IdleTimeout: second(600), WriteTimeout: second(30),
 			RequestTimeout: second(60), Unlocks: 1000},
-		Log:     Log{Level: "info", Format: "text"},
-		Metrics: Metrics{Mode: "0660"},
+		Log:      Log{Level: "info", Format: "text"},
+		Metrics:  Metrics{Mode: "0660"},
+		Ethereum: Ethereum{Accounts: 100, SignTransactionResult: "raw"},
 	}
 }
 

@@ -53,6 +53,3 @@ func (s *Service) unseal(ctx context.Context, p *seal.Parsed, pin []byte, f seal
 	}
 	return w, err
 }
-
-// Unlocked is how many wallets are unlocked now.
-func (s *Service) Unlocked() int { return len(s.unlocks.keys()) }

@@ -1,0 +1,166 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"runtime"
+	"strconv"
+
+	"github.com/sigild/sigild/daemon/wallet"
+	"github.com/sigild/sigild/ipc"
+)
+
+// clientCall is one request of a program that takes sigild for a node or for
+// an external signer. Its parameters are by position.
+type clientCall struct {
+	peer wallet.Peer
+	args []json.RawMessage
+}
+
+// clientMethod is one row of the table of methods that other programs speak.
+// No PIN can be given in them: an account signs by an unlock.
+type clientMethod struct {
+	name, summary string
+	params        []parameter
+	result        reflect.Type
+	run           func(*Daemon, context.Context, *clientCall) (any, error)
+}
+
+// parameter describes one parameter by position.
+type parameter struct {
+	name, about string
+	kind        reflect.Type
+	optional    bool
+}
+
+// addressText is an account's address on the wire.
+type addressText string
+
+// quantityText is a number on the wire.
+type quantityText string
+
+// signedResult is what eth_signTransaction answers, by the configuration.
+type signedResult struct{}
+
+// transactionObject is a transaction in the field names of Ethereum JSON-RPC.
+type transactionObject json.RawMessage
+
+// typedDataObject is the object {types, primaryType, domain, message} of EIP-712.
+type typedDataObject json.RawMessage
+
+// clientMethods is that table.
+func clientMethods() []clientMethod {
+	text := reflect.TypeFor[string]()
+	account := parameter{name: "address", about: "the account that signs", kind: reflect.TypeFor[addressText]()}
+	data := parameter{name: "data", about: "the bytes of the message", kind: reflect.TypeFor[ipc.Hex]()}
+	typed := parameter{name: "typedData", about: "the typed data (EIP-712), also as a string that holds its JSON text",
+		kind: reflect.TypeFor[typedDataObject]()}
+	tx := parameter{name: "transaction", about: "a complete transaction with from, chainId, nonce, gas and fees: nothing is filled in",
+		kind: reflect.TypeFor[transactionObject]()}
+	signature, addresses := reflect.TypeFor[ipc.Hex](), reflect.TypeFor[[]addressText]()
+	return []clientMethod{
+		{ipc.MethodAccountVersion, "The version of the account_* methods.", nil, text, (*Daemon).accountVersion},
+		{ipc.MethodAccountList, "The accounts that can sign, as eth_accounts.", nil, addresses, (*Daemon).listAddresses},
+		{ipc.MethodAccountSignTransaction, "Signs a transaction by an unlocked account.", []parameter{tx, {
+			name: "methodSelector", about: "the signature of the called function, such as transfer(address,uint256), which the call data must match",
+			kind: text, optional: true}}, reflect.TypeFor[ipc.SignedTransaction](), (*Daemon).accountSignTransaction},
+		{ipc.MethodAccountSignData, "Signs a message (text/plain, EIP-191) or typed data (data/typed, EIP-712) by an unlocked account.",
+			[]parameter{{name: "contentType", about: "text/plain or data/typed", kind: text}, account,
+				{name: "data", about: "the message, or the JSON text of the typed data, in hexadecimal", kind: reflect.TypeFor[ipc.Hex]()}},
+			signature, (*Daemon).accountSignData},
+		{ipc.MethodAccountSignTypedData, "Signs typed data (EIP-712) by an unlocked account.",
+			[]parameter{account, typed}, signature, (*Daemon).signTypedDataBy},
+		{ipc.MethodEthAccounts, "The accounts that are unlocked for the caller, and then others of its active wallets.",
+			nil, addresses, (*Daemon).listAddresses},
+		{ipc.MethodEthChainID, "The chain id of the configuration.", nil, reflect.TypeFor[quantityText](), (*Daemon).ethChainID},
+		{ipc.MethodEthSign, "Signs a message (EIP-191) by an unlocked account.", []parameter{account, data}, signature, (*Daemon).ethSign},
+		{ipc.MethodEthSignTransaction, "Signs a transaction by an unlocked account. Answers its bytes, or {raw, tx} where the configuration says so.",
+			[]parameter{tx}, reflect.TypeFor[signedResult](), (*Daemon).ethSignTransaction},
+		{ipc.MethodEthSignTypedData, "The same as eth_signTypedData_v4.", []parameter{account, typed}, signature, (*Daemon).signTypedDataBy},
+		{ipc.MethodEthSignTypedDataV4, "Signs typed data (EIP-712) by an unlocked account.",
+			[]parameter{account, typed}, signature, (*Daemon).signTypedDataBy},
+		{ipc.MethodPersonalSign, "Signs a message (EIP-191) by an unlocked account.", []parameter{data, account}, signature, (*Daemon).personalSign},
+		{ipc.MethodClientVersion, "The name and version of this program.", nil, text, (*Daemon).clientVersion},
+		{ipc.MethodNetVersion, "The chain id of the configuration, in decimal.", nil, text, (*Daemon).netVersion},
+		{ipc.MethodRPCModules, "The namespaces of the methods and their versions.", nil, reflect.TypeFor[map[string]string](), (*Daemon).rpcModules},
+		{ipc.MethodDiscover, "The OpenRPC document of all methods.", nil, reflect.TypeFor[openRPCDocument](), (*Daemon).discover},
+	}
+}
+
+// allMethods adds the methods of other programs to our own.
+func (d *Daemon) allMethods() map[string]ipc.Handler {
+	all := maps.Clone(d.methods())
+	for _, m := range clientMethods() {
+		all[m.name] = d.handleClient(m)
+	}
+	return all
+}
+
+// handleClient checks the number of parameters, runs the method and names its
+// error for the wire.
+func (d *Daemon) handleClient(m clientMethod) ipc.Handler {
+	least := 0
+	for _, p := range m.params {
+		if !p.optional {
+			least++
+		}
+	}
+	return func(ctx context.Context, raw json.RawMessage) (any, error) {
+		peer, ok := ipc.PeerFrom(ctx)
+		if !ok {
+			return nil, errors.New("request without a peer")
+		}
+		args, err := ipc.DecodeArgsBetween(raw, least, len(m.params))
+		if err != nil {
+			return nil, err
+		}
+		connection, _ := ipc.ConnectionFrom(ctx)
+		result, err := m.run(d, ctx, &clientCall{args: args,
+			peer: wallet.Peer{UID: peer.UID, GID: peer.GID, PID: peer.PID, Connection: connection}})
+		if err != nil {
+			return nil, wireError(err)
+		}
+		return result, nil
+	}
+}
+
+func (d *Daemon) accountVersion(context.Context, *clientCall) (any, error) {
+	return ipc.AccountAPIVersion, nil
+}
+
+func (d *Daemon) clientVersion(context.Context, *clientCall) (any, error) {
+	return fmt.Sprintf("sigild/%s/%s-%s/%s", d.options.Version, runtime.GOOS, runtime.GOARCH, runtime.Version()), nil
+}
+
+// errNoChain is what a caller gets that asks for a chain which nobody set.
+func errNoChain() error {
+	return &ipc.Error{Code: codeUnavailable, Reason: "chainNotConfigured",
+		Message: "sigild follows no chain: set chain_id under [ethereum] in its configuration, or tell the library its network"}
+}
+
+func (d *Daemon) ethChainID(context.Context, *clientCall) (any, error) {
+	if d.config.Ethereum.ChainID == 0 {
+		return nil, errNoChain()
+	}
+	return "0x" + strconv.FormatUint(d.config.Ethereum.ChainID, 16), nil
+}
+
+func (d *Daemon) netVersion(context.Context, *clientCall) (any, error) {
+	if d.config.Ethereum.ChainID == 0 {
+		return nil, errNoChain()
+	}
+	return strconv.FormatUint(d.config.Ethereum.ChainID, 10), nil
+}
+
+func (d *Daemon) rpcModules(context.Context, *clientCall) (any, error) {
+	return map[string]string{"account": ipc.AccountAPIVersion, "eth": "1.0", "net": "1.0", "personal": "1.0",
+		"rpc": "1.0", "sigild": ipc.APIVersion, "web3": "1.0"}, nil
+}
+
+func (d *Daemon) discover(context.Context, *clientCall) (any, error) {
+	return newOpenRPC()
+}

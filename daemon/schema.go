@@ -1,0 +1,95 @@
+package daemon
+
+import (
+	"encoding/json"
+	"reflect"
+	"strings"
+
+	"github.com/sigild/sigild/ipc"
+)
+
+// schema is a JSON Schema (draft 7), as OpenRPC takes it.
+type schema map[string]any
+
+// schemaSet collects the schemas of the structs, by their names.
+type schemaSet map[string]schema
+
+// of gives the schema of a type of the wire. A type that it does not know makes
+// it panic: the types are ours, and a test asks for all of them.
+func (set schemaSet) of(t reflect.Type) schema {
+	if s := named(t); s != nil {
+		return s
+	}
+	switch t.Kind() {
+	case reflect.Pointer:
+		return set.of(t.Elem())
+	case reflect.String:
+		return schema{"type": "string"}
+	case reflect.Bool:
+		return schema{"type": "boolean"}
+	case reflect.Int:
+		return schema{"type": "integer"}
+	case reflect.Uint32:
+		return schema{"type": "integer", "minimum": 0, "maximum": 1<<32 - 1}
+	case reflect.Slice:
+		return schema{"type": "array", "items": set.of(t.Elem())}
+	case reflect.Map:
+		return schema{"type": "object", "additionalProperties": set.of(t.Elem())}
+	case reflect.Struct:
+		return set.object(t)
+	}
+	panic("no schema for " + t.String())
+}
+
+// named gives the schemas of types that have their own form on the wire.
+func named(t reflect.Type) schema {
+	switch t {
+	case reflect.TypeFor[ipc.Hex]():
+		return schema{"type": "string", "pattern": "^0x([0-9a-fA-F]{2})*$", "description": "bytes in hexadecimal"}
+	case reflect.TypeFor[ipc.Secret]():
+		return schema{"type": "string", "writeOnly": true, "minLength": 6, "maxLength": 64, "description": "a PIN"}
+	case reflect.TypeFor[ipc.Time]():
+		return schema{"type": "string", "format": "date-time", "description": "RFC 3339 in UTC, whole seconds"}
+	case reflect.TypeFor[json.RawMessage]():
+		return schema{"type": "object", "description": "as Ethereum JSON-RPC spells it"}
+	case reflect.TypeFor[addressText]():
+		return schema{"type": "string", "pattern": "^0x[0-9a-fA-F]{40}$", "description": "an address; letters of mixed case must be the checksum of EIP-55"}
+	case reflect.TypeFor[quantityText]():
+		return schema{"type": "string", "pattern": "^0x(0|[1-9a-f][0-9a-f]*)$", "description": "a number in hexadecimal without leading zeros"}
+	case reflect.TypeFor[transactionObject]():
+		return schema{"type": "object", "required": []string{"from", "chainId", "nonce"}, "description": "a transaction, in the field names of Ethereum JSON-RPC"}
+	case reflect.TypeFor[typedDataObject]():
+		return schema{"type": []string{"object", "string"}, "description": "types, primaryType, domain and message, as EIP-712 spells them"}
+	case reflect.TypeFor[signedResult]():
+		return schema{"description": "the signed transaction's bytes in hexadecimal, or the object with raw and tx where ethereum.sign_transaction_result is \"object\""}
+	case reflect.TypeFor[openRPCDocument]():
+		return schema{"type": "object", "description": "this document"}
+	}
+	return nil
+}
+
+// object enters a struct's schema under its name and gives a reference to it.
+func (set schemaSet) object(t reflect.Type) schema {
+	reference := schema{"$ref": "#/components/schemas/" + t.Name()}
+	if set[t.Name()] != nil {
+		return reference
+	}
+	properties, required := schema{}, []string{}
+	s := schema{"type": "object", "properties": properties}
+	set[t.Name()] = s
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		properties[name] = set.of(f.Type)
+		if !strings.Contains(options, "omitempty") && !strings.Contains(options, "omitzero") {
+			required = append(required, name)
+		}
+	}
+	if len(required) > 0 {
+		s["required"] = required
+	}
+	if strings.HasSuffix(t.Name(), "Params") {
+		s["additionalProperties"] = false
+	}
+	return reference
+}
