@@ -132,6 +132,7 @@ func walletMethods() []description {
 	type payloadResult = *ipc.SignPayloadResult
 	return []description{
 		describe(ipc.MethodStatus, "The daemon, its devices and their state.", (*Daemon).status),
+		describe(ipc.MethodPinKey, "The key that PINs are sealed to, signed by the identity key.", (*Daemon).pinKey),
 		describe(ipc.MethodCreateWallet, "Makes a wallet, once for each requestId of an owner.", (*Daemon).createWallet),
 		describe(ipc.MethodGetWallet, "One wallet, by id, external id or address.", (*Daemon).getWallet),
 		describe(ipc.MethodListWallets, "A page of the caller's wallets, oldest first.", (*Daemon).listWallets),
