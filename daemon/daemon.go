@@ -43,6 +43,8 @@ type Daemon struct {
 	keys     *hsm.Keys // of the newest generation
 	mixer    *entropy.Mixer
 	audit    *audit.Log
+	ledger   *ledger
+	clock    guard.Clock
 	wallets  *wallet.Service
 	receiver *channel.Receiver // the daemon's end of the PIN channel
 	hard     context.Context   // ends when a stop has no more time
@@ -59,20 +61,7 @@ func Open(ctx context.Context, c *config.Config, o Options) (_ *Daemon, err erro
 			err = errors.Join(err, d.Close())
 		}
 	}()
-	if d.db, err = openStore(c.Store.Path); err != nil {
-		return nil, err
-	}
-	doc, err := d.readInstallation(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if d.devices, err = openDevices(ctx, c); err != nil {
-		return nil, err
-	}
-	if err := d.unlockToken(ctx); err != nil {
-		return nil, err
-	}
-	if err := d.openKeys(ctx, doc); err != nil {
+	if err := d.openKeysOnly(ctx); err != nil {
 		return nil, err
 	}
 	if err := d.openHostKeys(ctx); err != nil {
@@ -88,6 +77,9 @@ func Open(ctx context.Context, c *config.Config, o Options) (_ *Daemon, err erro
 		return nil, err
 	}
 	d.openMetrics()
+	if err := d.openLedger(ctx); err != nil {
+		return nil, err
+	}
 	d.wallets = d.newService()
 	d.receiver = newReceiver(d.doc.ID, d.token.SignReceipt)
 	d.hard, d.end = context.WithCancel(context.Background())
@@ -139,7 +131,7 @@ func (d *Daemon) readInstallation(ctx context.Context) (*document, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !i.Finished {
+	if !i.Finished || i.Anchor == nil {
 		return nil, ErrNotProvisioned
 	}
 	if len(i.Generations) == 0 || len(i.HostKeys) == 0 {
@@ -200,15 +192,24 @@ func openGeneration(ctx context.Context, t *hsm.Token, id seal.ID, g generation)
 	return keys, nil
 }
 
-// checkRoot verifies the guard root and that it stands over these very keys.
-func (d *Daemon) checkRoot(ctx context.Context) error {
+// guardRoot reads and verifies the guard root.
+func (d *Daemon) guardRoot(ctx context.Context) (*guard.Root, error) {
 	data, err := d.db.Get(ctx, store.GuardRoot)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	root, err := guard.DecodeRoot(ctx, data, d.doc.ID, d.token.RecordMAC)
 	if err != nil {
-		return fmt.Errorf("guard root: %w", err)
+		return nil, fmt.Errorf("guard root: %w", err)
+	}
+	return root, nil
+}
+
+// checkRoot verifies that the guard root stands over these very keys.
+func (d *Daemon) checkRoot(ctx context.Context) error {
+	root, err := d.guardRoot(ctx)
+	if err != nil {
+		return err
 	}
 	if string(root.Keys) != string(d.doc.keysDigest()) {
 		return fmt.Errorf("guard root: %w", ErrInstallation)
@@ -255,8 +256,8 @@ func (d *Daemon) newService() *wallet.Service {
 		Installation: d.doc.ID,
 		Token:        d.token,
 		Entropy:      entropyPort{d.mixer, d.config.Entropy.Drop},
-		Guard:        guardPort{guard.New(meteredRows{d.db, d.metrics}, d.token.RecordMAC, time.Now)},
-		Store:        d.db,
+		Guard:        guardPort{guard.New(meteredRows{d.ledger, d.metrics}, d.token.RecordMAC, d.clock)},
+		Store:        d.db.Wallets(d.ledger),
 		Audit:        auditPort{d.audit},
 		Now:          time.Now,
 		KDF:          seal.Argon2{Time: p.Time, Memory: p.Memory, Threads: p.Threads},

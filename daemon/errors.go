@@ -43,6 +43,7 @@ func ExitCode(err error) int {
 func mustBeMended() []error {
 	return []error{
 		ErrConfig, ErrLoginRefused, ErrNotProvisioned, ErrProvisioned, ErrInstallation, ErrEnforcement, ErrUnmeasured, ErrOwner,
+		ErrAnchorMode,
 		store.ErrNotDatabase, store.ErrSchema, guard.ErrCorrupt,
 		hsm.ErrKeyMissing, hsm.ErrKeyDuplicate, hsm.ErrKeyAttributes, hsm.ErrKeyChanged,
 		tpm.ErrPCRMismatch, tpm.ErrApproval, tpm.ErrSRKChanged, tpm.ErrObjectForeign, tpm.ErrObjectPolicy,
@@ -88,6 +89,11 @@ func failures() []failure {
 		{"wrongSender", ipc.CodeInvalidParams, wallet.ErrSender, "from is not the address of this account", true, false},
 		{"undecided", codeRejected, wallet.ErrUndecided, "the policy could not decide: the request lacks what it decides on", true, false},
 		{"digest", ipc.CodeInvalidParams, wallet.ErrDigest, "this digest cannot be signed", false, false},
+		{"databaseRefused", codeUnavailable, guard.ErrRefused, "the database is not known to be the latest: PINs and changes are refused until an operator looks (sigild check)", false, false},
+		{"anchorUnavailable", codeUnavailable, guard.ErrUnanchored, "the TPM did not confirm the change; ask again with the same requestId", false, true},
+		{"databaseChanged", ipc.CodeServer, guard.ErrTree, "the database was changed outside the daemon", true, false},
+		{"giveBack", ipc.CodeInvalidParams, guard.ErrGiveBack, "1 to 10 attempts are given back at a time", true, false},
+		{"givenAll", codeRejected, guard.ErrGivenAll, "no more attempts are given back to this wallet", true, false},
 		{"locked", ipc.CodeUnauthorized, guard.ErrLocked, "the wallet is locked: no PIN attempt is left", true, false},
 		{"recordCorrupt", ipc.CodeServer, seal.ErrCorrupt, "the wallet's record was changed outside the daemon", true, false},
 		{"recordCorrupt", ipc.CodeServer, guard.ErrCorrupt, "the wallet's attempt counter is missing or was changed outside the daemon", true, false},
@@ -106,7 +112,7 @@ func failures() []failure {
 // wireError gives the error that a caller gets for err. An *ipc.Error and
 // anything unknown pass: the server makes the latter "internal".
 func wireError(err error) error {
-	for _, convert := range []func(error) *ipc.Error{pinFailure, fieldFailure, termsFailure, policyFailure, sourceFailure, tokenFailure, listed} {
+	for _, convert := range []func(error) *ipc.Error{pinFailure, waitFailure, fieldFailure, termsFailure, policyFailure, sourceFailure, tokenFailure, listed} {
 		if e := convert(err); e != nil {
 			return fmt.Errorf("%w: %w", e, err)
 		}
@@ -141,8 +147,24 @@ func pinFailure(err error) *ipc.Error {
 		return nil
 	}
 	left, was := int(wrong.Attempts.Left), true
-	return &ipc.Error{Code: ipc.CodeUnauthorized, Reason: "wrongPin", Message: "wrong PIN",
+	e := &ipc.Error{Code: ipc.CodeUnauthorized, Reason: "wrongPin", Message: "wrong PIN",
 		AttemptsLeft: &left, Charged: &was}
+	if wrong.Attempts.Wait > 0 {
+		after := wrong.Attempts.Wait.Seconds()
+		e.RetryAfter = &after
+	}
+	return e
+}
+
+// waitFailure is a check that came too early.
+func waitFailure(err error) *ipc.Error {
+	var waits *guard.WaitError
+	if !errors.As(err, &waits) {
+		return nil
+	}
+	after := waits.For.Seconds()
+	return &ipc.Error{Code: ipc.CodeUnauthorized, Reason: "pinWait", Charged: new(bool), RetryAfter: &after,
+		Message: "after so many wrong PINs the next check must wait"}
 }
 
 func fieldFailure(err error) *ipc.Error {

@@ -24,16 +24,16 @@ func (d *Daemon) status(ctx context.Context, c *call[ipc.StatusParams]) (*ipc.St
 	if err != nil {
 		return nil, err
 	}
-	k := d.config.PIN
+	k, guarded := d.config.PIN, d.ledger.Status()
 	return &ipc.StatusResult{
-		APIVersion: ipc.APIVersion, Version: d.options.Version, State: "ready", Dev: d.config.Dev,
+		APIVersion: ipc.APIVersion, Version: d.options.Version, State: state(guarded), Dev: d.config.Dev,
 		Installation: d.doc.ID[:], IdentityKey: d.identityKey(),
 		Token: d.tokenStatus(), TPM: d.tpmStatus(),
 		Entropy: ipc.EntropyStatus{Sources: d.mixer.Sources(), Dropped: d.config.Entropy.Drop},
 		Wallets: int(wallets),
 		PINCheck: ipc.PINCheckStatus{Argon2: fmt.Sprintf("m=%d,t=%d,p=%d", k.Memory, k.Time, k.Threads),
-			Anchor: "none", Failures: int(k.Consecutive), PlainPIN: d.plainPIN(c.peer.UID)},
-		Notes: d.notes(),
+			Anchor: d.doc.Anchor.Mode, Failures: int(k.Consecutive), PlainPIN: d.plainPIN(c.peer.UID)},
+		Notes: append(guardNotes(guarded), d.notes()...),
 	}, nil
 }
 
@@ -53,7 +53,7 @@ func (d *Daemon) tpmStatus() ipc.TPMStatus {
 
 // notes say in plain words which promise is weaker on this host than it could be.
 func (d *Daemon) notes() []string {
-	notes := []string{"PIN attempts are counted in the database only: an older copy of it gives attempts back"}
+	var notes []string
 	if d.config.Dev {
 		notes = append(notes, "this is a throw-away development installation")
 	}
