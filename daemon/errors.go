@@ -103,6 +103,7 @@ func failures() []failure {
 		{"measuredState", codeUnavailable, tpm.ErrPCRMismatch, "the host is not in the measured state that its keys are bound to", true, false},
 		{"tpmUnavailable", codeUnavailable, tpm.ErrUnavailable, "the TPM does not answer", true, true},
 		{"anchorUnavailable", codeUnavailable, guard.ErrUnanchored, "the TPM did not confirm the change; ask again with the same requestId", false, true},
+		{"anchorUnavailable", codeUnavailable, guard.ErrUnconfirmed, "the TPM does not confirm an earlier change yet; nothing was changed", true, true},
 		{"auditUnavailable", codeUnavailable, audit.ErrClosed, "the audit log cannot be written, so nothing is signed", false, true},
 		{"keyGone", codeUnavailable, ErrKeyGone, "the record needs a key that this installation does not have", true, false},
 		{"timeout", codeUnavailable, context.DeadlineExceeded, "the request took too long", false, true},

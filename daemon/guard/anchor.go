@@ -24,6 +24,9 @@ var (
 	// ErrUnanchored is returned when a change is on disk and the TPM did not
 	// confirm its step. It is confirmed before anything else counts.
 	ErrUnanchored = errors.New("the TPM did not confirm the change")
+	// ErrUnconfirmed is returned while the TPM does not confirm an earlier
+	// change. Nothing was written.
+	ErrUnconfirmed = errors.New("the TPM does not confirm an earlier change yet")
 )
 
 const (
@@ -210,13 +213,17 @@ func (l *Ledger[T]) confirm(ctx context.Context) error {
 		return nil
 	}
 	n, err := l.readAnchor(ctx)
+	if err == nil && n+1 == l.root.AnchorValue {
+		n, err = l.stepAnchor(ctx)
+	}
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrUnanchored, err)
+		return fmt.Errorf("%w: %w", ErrUnconfirmed, err)
 	}
-	if n+1 == l.root.AnchorValue {
-		return l.increment(ctx)
+	err = l.arrived(ctx, n)
+	if err != nil && l.refused == nil {
+		return fmt.Errorf("%w: %v", ErrUnconfirmed, err) // not ErrUnanchored
 	}
-	return l.arrived(ctx, n)
+	return err
 }
 
 // arrived compares the counter with the step that the database names. When the

@@ -3,6 +3,7 @@ package guard
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -45,7 +46,9 @@ func (g *Guard) charge(ctx context.Context, wallet [16]byte, l Limits) (*Charge,
 	charged, err := g.put(ctx, v, v.row.charged(now), true)
 	c := &Charge{guard: g, limits: l, before: v.row, now: charged}
 	if errors.Is(err, ErrUnanchored) { // no check is made: a device's fault costs nothing
-		return nil, errors.Join(err, c.Void(ctx))
+		if void := c.Void(ctx); void != nil {
+			return nil, fmt.Errorf("%w; the attempt stays charged: %v", err, void)
+		}
 	}
 	if err != nil {
 		return nil, err
