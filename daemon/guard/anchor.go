@@ -10,7 +10,7 @@ import (
 var (
 	// ErrRefused is returned for every change while the database is not known
 	// to be the latest. The errors below say why; errors.Is finds both.
-	ErrRefused = errors.New("PINs are refused until an operator looks: run `sigild check`")
+	ErrRefused = errors.New("PINs are refused until an operator looks (`sigild check`) and accepts the database (`sigild check --accept`)")
 	// ErrOlderCopy: the TPM's counter went on since this database was written.
 	ErrOlderCopy = errors.New("the database is an older copy of itself: changes and wrong PINs since then are not in it")
 	// ErrAnchorBehind: the database counted further than the TPM.
