@@ -13,7 +13,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export CGO_ENABLED := 1
 
-.PHONY: help deps build demo dev test race bench scale lint fuzz install clean
+.PHONY: help deps build demo dev test race soak bench scale lint fuzz install clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ test: deps ## run the tests on real SoftHSM, swtpm and the real AWS SDK
 
 race: deps ## the same with the race detector
 	$(GO) test -count=1 -timeout 20m -race $(PACKAGES)
+
+soak: deps ## 300 random kills under load, and a kill before and after each command to the TPM
+	SIGILD_KILLS=300 $(GO) test -count=1 -timeout 30m -run 'TestP4(RandomKills|KilledAt)' -v ./cmd/sigild
 
 bench: deps ## signatures through the socket beside direct C_Sign, and other ratios
 	$(GO) test -run '^$$' -bench . -benchtime 2s $(PACKAGES)
