@@ -66,7 +66,8 @@ func (c *Charge) Failed() Attempts {
 
 // Passed clears the failures in a row and takes this charge out of the other
 // budgets. The Attempts that it returns count the failures before this check,
-// for the user to see. On an error the charge stands.
+// for the user to see. After an error the charge stands until the device that
+// failed is back.
 func (c *Charge) Passed(ctx context.Context) (Attempts, error) {
 	next := *c.before
 	next.Consecutive, next.NotBefore = 0, 0
@@ -79,8 +80,8 @@ func (c *Charge) Passed(ctx context.Context) (Attempts, error) {
 	return a, nil
 }
 
-// Void gives the charge back: a device failed and the PIN was not checked. On
-// an error the charge stands.
+// Void gives the charge back: a device failed and the PIN was not checked. After
+// an error the charge stands until the device is back.
 func (c *Charge) Void(ctx context.Context) error {
 	next := *c.before
 	return c.settle(ctx, &next)
@@ -92,8 +93,10 @@ func (c *Charge) settle(ctx context.Context, r *Row) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	settled, err := c.guard.put(ctx, c.now, r, false)
-	if err == nil {
-		c.now = settled
+	if err != nil {
+		c.guard.late.keep(r.Wallet, &settlement{c.now, r})
+		return err
 	}
-	return err
+	c.now = settled
+	return nil
 }

@@ -38,11 +38,13 @@ type Guard struct {
 	mac   MAC
 	clock Clock
 	locks *locks
+	late  late
 }
 
 // New returns a guard over rows, whose MACs are by mac.
 func New(rows Rows, mac MAC, clock Clock) *Guard {
-	return &Guard{rows: rows, mac: mac, clock: clock, locks: newLocks()}
+	return &Guard{rows: rows, mac: mac, clock: clock, locks: newLocks(),
+		late: late{list: map[[16]byte]*settlement{}}}
 }
 
 // NewRow gives the bytes to store for a new wallet, written together with its
@@ -75,6 +77,9 @@ type stored struct {
 }
 
 func (g *Guard) load(ctx context.Context, wallet [16]byte, l Limits) (*stored, error) {
+	if err := g.settleLate(ctx, wallet); err != nil {
+		return nil, err
+	}
 	data, err := g.rows.Row(ctx, wallet)
 	if err != nil {
 		return nil, err

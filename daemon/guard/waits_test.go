@@ -181,3 +181,29 @@ func TestEpochCapsAttempts(t *testing.T) {
 		}
 	}
 }
+
+// A charge that could not be settled because a device failed is settled when it
+// is back.
+func TestLateSettlement(t *testing.T) {
+	for name, settle := range map[string]func(*guard.Charge) error{
+		"Passed": func(c *guard.Charge) error { _, err := c.Passed(t.Context()); return err },
+		"Void":   func(c *guard.Charge) error { return c.Void(t.Context()) },
+	} {
+		b := newBench(t)
+		c := b.charge()
+		b.disk.full(errDisk)
+		if err := settle(c); !errors.Is(err, errDisk) {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if r := b.stored(); r.Consecutive != 1 {
+			t.Fatalf("%s: %+v", name, r)
+		}
+		b.disk.full(nil)
+		if a := b.attempts(); a.Left != 10 || b.stored().Consecutive != 0 || b.stored().Lifetime != 0 {
+			t.Errorf("%s: %+v", name, a)
+		}
+		if a := b.charge().Failed(); a.Left != 9 {
+			t.Errorf("%s: %+v", name, a)
+		}
+	}
+}
