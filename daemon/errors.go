@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/sigild/sigild/daemon/audit"
 	"github.com/sigild/sigild/daemon/entropy"
@@ -151,8 +152,7 @@ func pinFailure(err error) *ipc.Error {
 	e := &ipc.Error{Code: ipc.CodeUnauthorized, Reason: "wrongPin", Message: "wrong PIN",
 		AttemptsLeft: &left, Charged: &was}
 	if wrong.Attempts.Wait > 0 {
-		after := wrong.Attempts.Wait.Seconds()
-		e.RetryAfter = &after
+		e.RetryAfter, e.LockedUntil = waitEnds(wrong.Attempts.Wait)
 	}
 	return e
 }
@@ -163,9 +163,16 @@ func waitFailure(err error) *ipc.Error {
 	if !errors.As(err, &waits) {
 		return nil
 	}
-	after := waits.For.Seconds()
-	return &ipc.Error{Code: ipc.CodeUnauthorized, Reason: "pinWait", Charged: new(bool), RetryAfter: &after,
+	after, until := waitEnds(waits.For)
+	return &ipc.Error{Code: ipc.CodeUnauthorized, Reason: "pinWait", Charged: new(bool), RetryAfter: after, LockedUntil: until,
 		Message: "after so many wrong PINs the next check must wait"}
+}
+
+// waitEnds tells when a PIN is checked again. The time of day is for people: the
+// TPM's clock decides.
+func waitEnds(wait time.Duration) (after *float64, until *ipc.Time) {
+	seconds, at := wait.Seconds(), ipc.At(time.Now().Add(wait))
+	return &seconds, &at
 }
 
 func fieldFailure(err error) *ipc.Error {
