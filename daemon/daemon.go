@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/sigild/sigild/daemon/audit"
@@ -28,11 +30,16 @@ type Options struct {
 	Ask     Prompt // for token.pin = "prompt"
 	Logger  *slog.Logger
 	Version string
+	// Reload, whenever it gives a signal, has Load read the configuration anew.
+	Reload <-chan os.Signal
+	Load   func() (*config.Config, error)
+	Level  *slog.LevelVar // of Logger
 }
 
 // Daemon is a started installation.
 type Daemon struct {
-	config   *config.Config
+	config   *config.Config                // as it was at the start
+	live     atomic.Pointer[config.Config] // as it is after the last reload
 	options  Options
 	log      *slog.Logger
 	db       *store.Store
@@ -54,6 +61,7 @@ type Daemon struct {
 // error leaves nothing open.
 func Open(ctx context.Context, c *config.Config, o Options) (_ *Daemon, err error) {
 	d := &Daemon{config: c, options: o, log: o.Logger}
+	d.live.Store(c)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())

@@ -24,9 +24,9 @@ func (d *Daemon) actor(p wallet.Peer) wallet.Actor {
 // operators are the listed uids, or root. A relay often has the daemon's own
 // uid, so that one is no operator unless the installation is a throw-away one.
 func (d *Daemon) operators() []uint32 {
-	switch {
-	case d.config.Socket.Operators != nil:
-		return d.config.Socket.Operators
+	switch listed := d.settings().Socket.Operators; {
+	case listed != nil:
+		return listed
 	case d.config.Dev:
 		return ownAndRoot(nil)
 	}

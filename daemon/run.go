@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/user"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -71,8 +70,8 @@ func groupID(group string) (int, error) {
 // Serve answers on listener until ctx ends, then lets requests under way
 // finish.
 func (d *Daemon) Serve(ctx context.Context, listener net.Listener) error {
-	server := ipc.NewServer(ipc.Options{Limits: limits(d.config.Limits), Allow: allowed(d.config.Socket.Allow),
-		Methods: d.allMethods(), Logger: d.log, OnRequest: d.logRequest})
+	server := ipc.NewServer(ipc.Options{Limits: limits(d.config.Limits), Allow: d.allows,
+		Methods: d.admitted(d.allMethods()), Logger: d.log, OnRequest: d.logRequest})
 	var background sync.WaitGroup
 	defer background.Wait()
 	purging, stop := context.WithCancel(ctx)
@@ -82,6 +81,7 @@ func (d *Daemon) Serve(ctx context.Context, listener net.Listener) error {
 	defer blind()
 	background.Go(func() { d.newWatcher().run(watching) })
 	background.Go(func() { d.observe(watching) })
+	background.Go(func() { d.reloads(purging) })
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(context.WithoutCancel(ctx), listener) }()
 	select {
@@ -116,7 +116,7 @@ func (d *Daemon) purge(ctx context.Context) {
 	tick := time.NewTicker(purgeInterval)
 	defer tick.Stop()
 	for {
-		n, err := d.wallets.Purge(ctx, self, time.Duration(d.config.Wallets.DeleteGrace))
+		n, err := d.wallets.Purge(ctx, self, time.Duration(d.settings().Wallets.DeleteGrace))
 		if err != nil && ctx.Err() == nil {
 			d.log.Error("purge", "error", err)
 		}
@@ -129,12 +129,6 @@ func (d *Daemon) purge(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
-}
-
-// allowed lets the listed uids in; without a list the daemon's own and root.
-func allowed(uids []uint32) func(ipc.Peer) bool {
-	uids = ownAndRoot(uids)
-	return func(p ipc.Peer) bool { return slices.Contains(uids, p.UID) }
 }
 
 // ownAndRoot are the listed uids, or the daemon's own and root.
