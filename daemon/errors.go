@@ -83,7 +83,6 @@ func failures() []failure {
 		{"relock", ipc.CodeUnauthorized, wallet.ErrRelock, "the token lost the unlocked keys: unlock the wallet again", true, false},
 		{"tooManyUnlocks", ipc.CodeLimitExceeded, wallet.ErrTooManyUnlocks, "too many wallets are unlocked", true, true},
 		{"overloaded", ipc.CodeLimitExceeded, wallet.ErrOverloaded, "too many PIN checks are waiting", true, true},
-		{"policyUndecided", codeRejected, wallet.ErrUndecided, "the policy could not decide, so nothing is signed", true, false},
 		{"tooManyAccounts", codeRejected, wallet.ErrTooManyAccounts, "the wallet is full", true, false},
 		{"wrongSender", ipc.CodeInvalidParams, wallet.ErrSender, "from is not the address of this account", true, false},
 		{"undecided", codeRejected, wallet.ErrUndecided, "the policy could not decide: the request lacks what it decides on", true, false},
