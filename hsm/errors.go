@@ -19,6 +19,12 @@ var (
 	ErrNotLoggedIn = errors.New("hsm: not logged in to the token")
 	// ErrClosed is returned when the token was closed.
 	ErrClosed = errors.New("hsm: the token is closed")
+	// ErrHung is returned when every session that could serve a call is in the
+	// module for longer than the call timeout. It ends when the module answers.
+	ErrHung = errors.New("hsm: the module does not answer")
+	// ErrUnavailable is returned while a Supervisor has no working token; see
+	// UnavailableError.
+	ErrUnavailable = errors.New("hsm: the token is not available")
 	// ErrUnsupported is returned when the token lacks the ability.
 	ErrUnsupported = errors.New("hsm: the token does not support this")
 	// ErrTokenNotFound is returned when not exactly one present token matches.
