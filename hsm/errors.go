@@ -125,6 +125,20 @@ func classOf(err error) Class {
 	return GiveUp
 }
 
+// Recoverable reports whether err is a fault of the session, the log-in, the
+// handles or the device, so that the same call may succeed after a recovery.
+func Recoverable(err error) bool {
+	return errors.Is(err, ErrNotLoggedIn) || classOf(err) != GiveUp
+}
+
+// PINJudged reports whether err is the token's answer to the user PIN: it refused
+// it, or locked it.
+func PINJudged(err error) bool {
+	var e *Error
+	return errors.Is(err, ErrPINIncorrect) || errors.Is(err, ErrPINLocked) ||
+		errors.As(err, &e) && e.Func == "C_Login" && judgesPIN(e.Code)
+}
+
 // refusedTemplate reports whether the token rejects the attributes given, and
 // so may accept fewer of them.
 func refusedTemplate(err error) bool {

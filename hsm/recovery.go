@@ -80,7 +80,9 @@ func (c *Connection) probe(ctx context.Context) error {
 // is final.
 func (s *Supervisor) recover(ctx context.Context, cause error) error {
 	for attempt := 0; ctx.Err() == nil; attempt++ {
-		s.publish(Recovering, nil, cause)
+		if attempt == 0 {
+			s.publish(Recovering, nil, cause)
+		}
 		err := s.attempt(ctx, attempt, cause)
 		if err == nil {
 			return nil
@@ -89,6 +91,7 @@ func (s *Supervisor) recover(ctx context.Context, cause error) error {
 			return err
 		}
 		cause = err
+		s.publish(Recovering, nil, cause)
 		s.pause(ctx, attempt)
 	}
 	return nil
@@ -114,7 +117,7 @@ func (s *Supervisor) attempt(ctx context.Context, n int, cause error) error {
 	if err := s.sameToken(info); err != nil {
 		return err
 	}
-	if err := s.cfg.LogIn(ctx, s.token); err != nil {
+	if err := s.logIn(ctx); err != nil {
 		return err
 	}
 	keys, err := s.cfg.Open(ctx, s.token)
@@ -129,6 +132,26 @@ func (s *Supervisor) attempt(ctx context.Context, n int, cause error) error {
 	s.forget()
 	s.publish(Ready, c, nil)
 	return nil
+}
+
+// logIn asks for a log-in where there is none, and also where one came to its end
+// after LogIn had given it up, so that LogIn learns of it. While an earlier C_Login has not
+// come back from the module it asks for nothing.
+func (s *Supervisor) logIn(ctx context.Context) error {
+	t := s.token
+	if t.loggedIn.Load() && s.confirmed {
+		return nil
+	}
+	s.confirmed = false
+	select {
+	case turn := <-t.login.turn:
+		t.login.turn <- turn
+	default:
+		return fmt.Errorf("%w: a log-in is still running", ErrHung)
+	}
+	err := s.cfg.LogIn(ctx, t)
+	s.confirmed = err == nil
+	return err
 }
 
 // forget drops what was seen before the recovery.
@@ -216,6 +239,7 @@ func (s *Supervisor) closeToken() {
 		return
 	}
 	_ = s.token.Close()
+	s.count(s.token.Stats())
 	s.history.ours, s.history.doubts = s.token.proven()
 	s.token = nil
 }

@@ -60,6 +60,7 @@ type SupervisorState struct {
 	Cause          error // why it is not ready
 	Since          time.Time
 	Recoveries     uint64 // how often it became ready again
+	Failed         uint64 // attempts since it was ready
 	Hung, Sessions int    // sessions that the module keeps, of all; see Token.Hung
 }
 
@@ -122,11 +123,14 @@ type Supervisor struct {
 	token   *Token
 	opening *opening // an Open that did not come back yet
 	serial  string   // of the first token that took the PIN
-	history login    // doubts of the PIN, over all openings
+	// confirmed says that LogIn knows of the log-in that stands.
+	confirmed bool
+	history   login // doubts of the PIN, over all openings
 
 	mu      sync.Mutex
 	current *Connection
 	state   SupervisorState
+	counted Stats         // of the openings before
 	changed chan struct{} // closed at each change
 }
 
@@ -179,6 +183,22 @@ func (s *Supervisor) look() (*Connection, SupervisorState, <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.current, s.state, s.changed
+}
+
+// Settled waits until the token works, is refused, or a first attempt to get it
+// has failed, and returns the state then.
+func (s *Supervisor) Settled(ctx context.Context) SupervisorState {
+	for {
+		_, state, changed := s.look()
+		if state.Phase == Ready || state.Phase == Refused || state.Failed > 1 {
+			return state
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return state
+		}
+	}
 }
 
 // Last returns the newest connection, which may not work any more, or nil.
@@ -245,6 +265,10 @@ func (s *Supervisor) publish(phase Phase, c *Connection, cause error) {
 	}
 	if phase != before {
 		s.state.Since = time.Now()
+	}
+	s.state.Failed++
+	if phase == Ready {
+		s.state.Failed = 0
 	}
 	s.state.Phase, s.state.Cause = phase, cause
 	state := s.state

@@ -122,7 +122,7 @@ func TestSupervisorRecovers(t *testing.T) {
 			end: func(f *hsmtest.Faults) { f.Return(0) }, lost: true},
 		"put into another slot": {fault: (*hsmtest.Faults).Vanish,
 			end: func(f *hsmtest.Faults) { f.Return(1000) }, lost: true},
-		"not initialised": {fault: func(f *hsmtest.Faults) { f.FailTimes("C_SignInit", pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED, 1) }, lost: true},
+		"not initialised":  {fault: func(f *hsmtest.Faults) { f.FailTimes("C_SignInit", pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED, 1) }, lost: true},
 		"one device error": {fault: func(f *hsmtest.Faults) { f.FailOnce("C_Sign", pkcs11.CKR_DEVICE_ERROR) }, lost: false},
 		"device errors": {fault: func(f *hsmtest.Faults) { f.Fail("C_Sign", pkcs11.CKR_DEVICE_ERROR) },
 			end: (*hsmtest.Faults).ClearAll},
