@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -173,4 +174,21 @@ func (h *health) report() (state string, reasons []ipc.StatusReason) {
 
 func hungText(s hsm.SupervisorState) string {
 	return fmt.Sprintf("%d of %d sessions wait for the module for longer than token.timeout", s.Hung, s.Sessions)
+}
+
+// ConditionsTable is the table of what can be wrong, in Markdown, for
+// docs/faults.md.
+func ConditionsTable() string {
+	var b strings.Builder
+	b.WriteString("## States\n\n`sigild_status` is `ready`, `degraded` (something is missing, wallets can be used) or\n" +
+		"`failing` (wallets cannot be used), with a reason for each thing that is wrong.\n\n" +
+		"| reason | state | what still works | what to do |\n|---|---|---|---|\n")
+	for _, c := range conditions() {
+		state := stateDegraded
+		if c.failing {
+			state = stateFailing
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", c.reason, state, c.works, c.action)
+	}
+	return b.String()
 }

@@ -62,6 +62,6 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.PersistentFlags().String("config", "/etc/sigild/sigild.toml", "configuration file")
 	root.AddCommand(newRun(), newProvision(), newRecover(), newReseal(), newProbe(), newCheckConfig(), newForgetRefusal(),
-		manual.Command("8", exitCodes))
+		newClearTokenFault(), manual.Command("8", exitCodes))
 	return root
 }

@@ -132,3 +132,21 @@ func (h *Host) end(signal syscall.Signal) error {
 	}
 	return nil
 }
+
+// Wait waits until sigild ends by itself, and says how.
+func (h *Host) Wait(ctx context.Context) error {
+	p := h.process
+	if p == nil {
+		return ErrNotRunning
+	}
+	select {
+	case <-p.ended:
+		h.process = nil
+		if p.err != nil {
+			return p.failure()
+		}
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
