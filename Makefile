@@ -45,6 +45,9 @@ scale: deps ## 100,000 wallets: look-ups, lists, start, memory
 faults: deps ## write docs/faults.md from what the devices' faults do
 	$(GO) test -count=1 -run '^TestDeviceFaults$$' ./cmd/sigild -write-faults
 
+soak: deps ## 8 clients and a random device fault every second, for 5 minutes
+	$(GO) test -count=1 -timeout 20m -run '^TestFaultsUnderLoad$$' ./cmd/sigild -v -soak 5m
+
 lint: ## gofmt, vet, staticcheck, shellcheck where it is installed
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 	$(GO) vet $(PACKAGES) ./testdata/demo

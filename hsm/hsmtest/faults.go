@@ -261,6 +261,14 @@ func (f *Faults) RepeatNonces(on bool) {
 	f.tell(true, "nonce %d", n)
 }
 
+// Measure counts the open sessions and the session objects of the process that
+// has the module loaded.
+func (f *Faults) Measure() (sessions, objects int) {
+	f.t.Helper()
+	f.tell(false, "measure 0")
+	return f.Calls("sessions"), f.Calls("objects")
+}
+
 // Calls returns how often the function was called, by all processes.
 func (f *Faults) Calls(function string) int {
 	f.t.Helper()

@@ -22,6 +22,8 @@
  *   wrong N           the next N ECDSA signatures are wrong (-1: all)
  *   learn B           remember the values of session key pairs made from now on
  *   nonce B           sign by those with the nonce 1, every time
+ *   measure           counts open sessions and session objects into the tallies
+ *                     "sessions" and "objects"
  *
  * F is a name as in "C_Sign".
  *
@@ -93,6 +95,7 @@ static struct list mine;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t cleared = PTHREAD_COND_INITIALIZER;
 static FILE *commands, *answers;
+enum { T_sessions = FUNCTIONS, T_objects, TALLIES };
 static struct tally { char name[24]; uint64_t calls; } *tallies;
 
 /* All below is under the mutex. */
@@ -101,6 +104,7 @@ static struct fault {
 	long fails, afters, hangs, slow; /* fails, afters, hangs: how many more; -1: all */
 	ulong_t epoch;                   /* grows when it is cleared */
 } faults[FUNCTIONS];
+static long open_sessions;
 static int absent, no_templates, learning, repeating, pin_locked;
 static long wrong, pin_tries, pin_limit;
 static ulong_t offset;
@@ -410,6 +414,16 @@ static void after(int i, ulong_t *rv, ulong_t a, ulong_t b, ulong_t c, ulong_t d
 	if (*rv != CKR_OK)
 		return;
 	switch (i) {
+	case F_OpenSession:
+		open_sessions++;
+		break;
+	case F_CloseSession:
+		open_sessions--;
+		break;
+	case F_CloseAllSessions:
+	case F_Finalize:
+		open_sessions = 0;
+		break;
 	case F_GetSlotList:
 		for (ulong_t n = 0; b != 0 && n < *(ulong_t *)c; n++)
 			((ulong_t *)b)[n] += offset;
@@ -503,6 +517,7 @@ static void each_slot(void (*act)(ulong_t))
 static void close_sessions(ulong_t slot)
 {
 	real->f[F_CloseAllSessions](slot, 0, 0, 0, 0, 0, 0, 0);
+	open_sessions = 0;
 }
 
 static void log_out(ulong_t slot)
@@ -513,6 +528,27 @@ static void log_out(ulong_t slot)
 		return;
 	real->f[F_Logout](session, 0, 0, 0, 0, 0, 0, 0);
 	real->f[F_CloseSession](session, 0, 0, 0, 0, 0, 0, 0);
+}
+
+static void count_objects(ulong_t slot)
+{
+	unsigned char no = 0;
+	struct attribute of_session = { CKA_TOKEN, &no, sizeof(no) };
+	ulong_t session, found[256], n = 0;
+
+	if (real->f[F_OpenSession](slot, 4, 0, 0, (ulong_t)&session, 0, 0, 0) != CKR_OK)
+		return;
+	if (real->f[F_FindObjectsInit](session, (ulong_t)&of_session, 1, 0, 0, 0, 0, 0) == CKR_OK)
+		real->f[F_FindObjects](session, (ulong_t)found, 256, (ulong_t)&n, 0, 0, 0, 0);
+	real->f[F_CloseSession](session, 0, 0, 0, 0, 0, 0, 0);
+	tallies[T_objects].calls += n;
+}
+
+static void measure(void)
+{
+	tallies[T_sessions].calls = (uint64_t)open_sessions;
+	tallies[T_objects].calls = 0;
+	each_slot(count_objects);
 }
 
 static void clear(struct fault *f)
@@ -599,6 +635,8 @@ static int on_token(const char *word, long x, long y)
 		learning = x != 0;
 	else if (strcmp(word, "nonce") == 0)
 		repeating = x != 0;
+	else if (strcmp(word, "measure") == 0)
+		measure();
 	else
 		return 0;
 	return 1;
@@ -665,7 +703,7 @@ static int connect_control(void)
 static int open_tallies(void)
 {
 	const char *socket_path = getenv("SIGILD_TEST_FAULTS");
-	size_t size = FUNCTIONS * sizeof(*tallies);
+	size_t size = TALLIES * sizeof(*tallies);
 	char path[256];
 	int fd;
 
@@ -680,6 +718,8 @@ static int open_tallies(void)
 		return 0;
 	for (int i = 0; i < FUNCTIONS; i++)
 		strcpy(tallies[i].name, names[i]);
+	strcpy(tallies[T_sessions].name, "sessions");
+	strcpy(tallies[T_objects].name, "objects");
 	return 1;
 }
 
