@@ -13,7 +13,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export CGO_ENABLED := 1
 
-.PHONY: help deps build demo dev test race bench scale lint fuzz install clean
+.PHONY: help deps build demo dev test race bench scale faults soak lint fuzz install clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,12 @@ bench: deps ## signatures through the socket beside direct C_Sign, and other rat
 
 scale: deps ## 100,000 wallets: look-ups, lists, start, memory
 	SIGILD_SCALE=100000 $(GO) test -count=1 -timeout 60m -run TestManyWallets -v ./cmd/sigild
+
+faults: deps ## write docs/faults.md from what the devices' faults do
+	$(GO) test -count=1 -run '^TestDeviceFaults$$' ./cmd/sigild -write-faults
+
+soak: deps ## 8 clients and a random device fault every second, for 5 minutes
+	$(GO) test -count=1 -timeout 20m -run '^TestFaultsUnderLoad$$' ./cmd/sigild -v -soak 5m
 
 lint: ## gofmt, vet, staticcheck, shellcheck where it is installed
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"

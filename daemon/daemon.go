@@ -22,7 +22,6 @@ import (
 	"github.com/sigild/sigild/daemon/store"
 	"github.com/sigild/sigild/daemon/wallet"
 	"github.com/sigild/sigild/hsm"
-	"github.com/sigild/sigild/tpm"
 )
 
 // Options are what a daemon gets from its command besides the configuration.
@@ -43,11 +42,11 @@ type Daemon struct {
 	options  Options
 	log      *slog.Logger
 	db       *store.Store
-	devices  *devices
 	doc      *installation
 	token    *token
-	identity *ecdsa.PublicKey
-	keys     *hsm.Keys // of the newest generation
+	lines    *lines
+	health   *health
+	identity atomic.Pointer[ecdsa.PublicKey] // nil until the token was seen
 	mixer    *entropy.Mixer
 	audit    *audit.Log
 	wallets  *wallet.Service
@@ -74,16 +73,7 @@ func Open(ctx context.Context, c *config.Config, o Options) (_ *Daemon, err erro
 	if err != nil {
 		return nil, err
 	}
-	if d.devices, err = openDevices(ctx, c); err != nil {
-		return nil, err
-	}
-	if err := d.unlockToken(ctx); err != nil {
-		return nil, err
-	}
-	if err := d.openKeys(ctx, doc); err != nil {
-		return nil, err
-	}
-	if err := d.openHostKeys(ctx); err != nil {
+	if err := d.prepareDevices(doc); err != nil {
 		return nil, err
 	}
 	if err := d.openSources(ctx); err != nil {
@@ -92,14 +82,11 @@ func Open(ctx context.Context, c *config.Config, o Options) (_ *Daemon, err erro
 	if d.audit, err = audit.Open(c.Audit.Path); err != nil {
 		return nil, err
 	}
-	if err := d.settleApprovals(ctx); err != nil {
-		return nil, err
-	}
 	d.openMetrics()
 	d.wallets = d.newService()
 	d.receiver = newReceiver(d.doc.ID, d.token.SignReceipt)
 	d.hard, d.end = context.WithCancel(context.Background())
-	return d, nil
+	return d, d.startDevices(ctx)
 }
 
 // openStore opens the database. Where there is none the host was never
@@ -123,11 +110,11 @@ func (d *Daemon) Close() error {
 	if d.end != nil {
 		d.end()
 	}
+	if d.lines != nil {
+		errs = append(errs, d.lines.close())
+	}
 	if d.audit != nil {
 		errs = append(errs, d.audit.Close())
-	}
-	if d.devices != nil {
-		errs = append(errs, d.devices.close())
 	}
 	if d.db != nil {
 		errs = append(errs, d.db.Close())
@@ -157,39 +144,6 @@ func (d *Daemon) readInstallation(ctx context.Context) (*document, error) {
 	return doc, nil
 }
 
-// unlockToken checks that the TPM is the provisioned one, gets the user PIN
-// from where it is kept and logs in, once.
-func (d *Daemon) unlockToken(ctx context.Context) error {
-	if err := d.devices.tpm.PinSRK(d.doc.SRKName); err != nil {
-		return err
-	}
-	pin, err := tokenPIN(ctx, d.config.Token, unsealPIN(d.devices.tpm, d.doc), d.options.Ask)
-	defer clear(pin)
-	if err != nil {
-		return fmt.Errorf("token PIN: %w", err)
-	}
-	return loginMarks{d.db, d.doc.ID}.login(ctx, d.devices.token, pin)
-}
-
-// openKeys opens every generation, and then, with the newest record key,
-// verifies what was read from the database so far.
-func (d *Daemon) openKeys(ctx context.Context, doc *document) error {
-	d.token = &token{module: d.devices.token, keys: map[uint32]*hsm.Keys{}, mechanism: map[uint32]uint64{},
-		hosts: map[uint32]*tpm.HMACKey{}, custody: custody(d.config.Token, d.devices.info)}
-	for _, g := range d.doc.Generations {
-		keys, err := openGeneration(ctx, d.devices.token, d.doc.ID, g)
-		if err != nil {
-			return err
-		}
-		d.token.keys[g.Number], d.token.mechanism[g.Number] = keys, g.Mechanism
-		d.token.newest.Token, d.keys = g.Number, keys
-	}
-	if err := doc.verify(ctx, d.token.RecordMAC); err != nil {
-		return err
-	}
-	return errors.Join(d.checkRoot(ctx), d.openIdentity())
-}
-
 // openGeneration opens one generation of the token's keys and compares each
 // with its recorded fingerprint.
 func openGeneration(ctx context.Context, t *hsm.Token, id seal.ID, g generation) (*hsm.Keys, error) {
@@ -209,46 +163,17 @@ func openGeneration(ctx context.Context, t *hsm.Token, id seal.ID, g generation)
 }
 
 // checkRoot verifies the guard root and that it stands over these very keys.
-func (d *Daemon) checkRoot(ctx context.Context) error {
+func (d *Daemon) checkRoot(ctx context.Context, mac guard.MAC) error {
 	data, err := d.db.Get(ctx, store.GuardRoot)
 	if err != nil {
 		return err
 	}
-	root, err := guard.DecodeRoot(ctx, data, d.doc.ID, d.token.RecordMAC)
+	root, err := guard.DecodeRoot(ctx, data, d.doc.ID, mac)
 	if err != nil {
 		return fmt.Errorf("guard root: %w", err)
 	}
 	if string(root.Keys) != string(d.doc.keysDigest()) {
 		return fmt.Errorf("guard root: %w", ErrInstallation)
-	}
-	return nil
-}
-
-func (d *Daemon) openIdentity() (err error) {
-	if d.token.identity, err = d.keys.Signer(hsm.Identity); err != nil {
-		return err
-	}
-	d.identity, err = d.keys.Public(hsm.Identity)
-	return err
-}
-
-// openHostKeys loads each value of the TPM host key; the newest seals.
-func (d *Daemon) openHostKeys(ctx context.Context) error {
-	authority, approvals, err := d.doc.authority()
-	if err != nil {
-		return err
-	}
-	for _, h := range d.doc.HostKeys {
-		var blob tpm.Blob
-		if err := blob.UnmarshalBinary(h.Blob); err != nil {
-			return err
-		}
-		key, err := d.devices.tpm.LoadHMACKey(ctx, blob, authority, approvals)
-		if err != nil {
-			return fmt.Errorf("TPM host key %d: %w", h.Number, err)
-		}
-		d.token.hosts[h.Number] = key
-		d.token.newest.Host = h.Number
 	}
 	return nil
 }
@@ -262,7 +187,7 @@ func (d *Daemon) newService() *wallet.Service {
 	return wallet.New(d.meter(wallet.Config{
 		Installation: d.doc.ID,
 		Token:        d.token,
-		Entropy:      entropyPort{d.mixer, d.config.Entropy.Drop},
+		Entropy:      entropyPort{d.mixer, d.config.Entropy.Drop, d.health},
 		Guard:        guardPort{guard.New(meteredRows{d.db, d.metrics}, d.token.RecordMAC, time.Now)},
 		Store:        d.db,
 		Audit:        auditPort{d.audit},

@@ -16,6 +16,7 @@ import (
 	"github.com/sigild/sigild/daemon/wallet"
 	"github.com/sigild/sigild/hsm"
 	"github.com/sigild/sigild/ipc"
+	"github.com/sigild/sigild/tpm"
 )
 
 // update writes what is made from the code into docs:
@@ -28,7 +29,7 @@ var update = flag.Bool("update", false, "write the generated parts of docs anew"
 func samples() []error {
 	return []error{
 		&wallet.PINError{}, &wallet.TermsError{}, &wallet.DeniedError{}, &wallet.FieldError{Field: "field"},
-		&entropy.SourceError{Source: "kms", Reason: entropy.ReasonFailed}, hsm.ErrObjectLost,
+		&entropy.SourceError{Source: "kms", Reason: entropy.ReasonFailed}, hsm.ErrObjectLost, tpm.ErrUnavailable,
 		ipc.Overloaded("", 0),
 	}
 }

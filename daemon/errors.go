@@ -42,7 +42,7 @@ func ExitCode(err error) int {
 // device that does not answer is not among them: it may come back.
 func mustBeMended() []error {
 	return []error{
-		ErrConfig, ErrLoginRefused, ErrNotProvisioned, ErrProvisioned, ErrInstallation, ErrEnforcement, ErrUnmeasured, ErrOwner,
+		ErrConfig, ErrLoginRefused, ErrPINSource, ErrNotProvisioned, ErrProvisioned, ErrInstallation, ErrEnforcement, ErrUnmeasured, ErrOwner,
 		store.ErrNotDatabase, store.ErrSchema, guard.ErrCorrupt,
 		hsm.ErrKeyMissing, hsm.ErrKeyDuplicate, hsm.ErrKeyAttributes, hsm.ErrKeyChanged,
 		tpm.ErrPCRMismatch, tpm.ErrApproval, tpm.ErrSRKChanged, tpm.ErrObjectForeign, tpm.ErrObjectPolicy,
@@ -95,7 +95,6 @@ func failures() []failure {
 		{"tokenFault", codeUnavailable, wallet.ErrToken, "the token gave a wrong answer; nothing left the daemon", false, false},
 		{"nonceReused", codeUnavailable, wallet.ErrNonceReused, "the token repeated a signature nonce; nothing left the daemon", false, false},
 		{"measuredState", codeUnavailable, tpm.ErrPCRMismatch, "the host is not in the measured state that its keys are bound to", true, false},
-		{"tpmUnavailable", codeUnavailable, tpm.ErrUnavailable, "the TPM does not answer", true, true},
 		{"auditUnavailable", codeUnavailable, audit.ErrClosed, "the audit log cannot be written, so nothing is signed", false, true},
 		{"keyGone", codeUnavailable, ErrKeyGone, "the record needs a key that this installation does not have", true, false},
 		{"timeout", codeUnavailable, context.DeadlineExceeded, "the request took too long", false, true},
@@ -105,7 +104,7 @@ func failures() []failure {
 // wireError gives the error that a caller gets for err. An *ipc.Error and
 // anything unknown pass: the server makes the latter "internal".
 func wireError(err error) error {
-	for _, convert := range []func(error) *ipc.Error{pinFailure, fieldFailure, termsFailure, policyFailure, sourceFailure, tokenFailure, listed} {
+	for _, convert := range []func(error) *ipc.Error{pinFailure, fieldFailure, termsFailure, policyFailure, sourceFailure, outOfService, tokenFailure, tpmFailure, listed} {
 		if e := convert(err); e != nil {
 			return fmt.Errorf("%w: %w", e, err)
 		}
@@ -172,6 +171,12 @@ func policyFailure(err error) *ipc.Error {
 	return &ipc.Error{Code: codeRejected, Reason: "policyDenied", Message: denied.Error(), Charged: new(bool)}
 }
 
+// chargeable says whether a device's fault cost an attempt.
+func chargeable(err error) *bool {
+	charged := errors.Is(err, wallet.ErrChargeStands)
+	return &charged
+}
+
 // sourceFailure names the source of randomness that stopped a creation.
 func sourceFailure(err error) *ipc.Error {
 	var source *entropy.SourceError
@@ -185,10 +190,27 @@ func sourceFailure(err error) *ipc.Error {
 
 func tokenFailure(err error) *ipc.Error {
 	var failed *hsm.Error
-	if !errors.As(err, &failed) && !errors.Is(err, hsm.ErrObjectLost) {
+	var away *hsm.UnavailableError
+	hung := errors.Is(err, hsm.ErrHung)
+	if !errors.As(err, &failed) && !errors.As(err, &away) && !hung &&
+		!errors.Is(err, hsm.ErrObjectLost) && !errors.Is(err, hsm.ErrNotLoggedIn) {
+		return nil
+	}
+	after, message := 1.0, "the token refused or does not answer"
+	if away != nil {
+		after = away.RetryAfter.Seconds()
+	}
+	return &ipc.Error{Code: codeUnavailable, Reason: "tokenUnavailable", RetryAfter: &after,
+		Charged: chargeable(err), Message: message}
+}
+
+// tpmFailure is for what the TPM answered, or did not.
+func tpmFailure(err error) *ipc.Error {
+	var refused *tpm.CommandError
+	if !errors.As(err, &refused) && !errors.Is(err, tpm.ErrUnavailable) && !errors.Is(err, tpm.ErrSRKChanged) {
 		return nil
 	}
 	after := 1.0
-	return &ipc.Error{Code: codeUnavailable, Reason: "tokenUnavailable", RetryAfter: &after,
-		Message: "the token refused or does not answer"}
+	return &ipc.Error{Code: codeUnavailable, Reason: "tpmUnavailable", RetryAfter: &after,
+		Charged: chargeable(err), Message: "the TPM refused or does not answer"}
 }

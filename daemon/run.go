@@ -16,6 +16,7 @@ import (
 
 	"github.com/sigild/sigild/daemon/config"
 	"github.com/sigild/sigild/daemon/wallet"
+	"github.com/sigild/sigild/hsm"
 	"github.com/sigild/sigild/ipc"
 )
 
@@ -33,9 +34,34 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	d.log.Info("ready", "installation", hexText(d.doc.ID[:]), "socket", c.Socket.Path,
-		"identityKey", hexText(d.identityKey()), "version", o.Version, "dev", c.Dev)
+	d.announce()
 	return d.Serve(ctx, listener)
+}
+
+// announce logs that the socket is served, and what is missing.
+func (d *Daemon) announce() {
+	attributes := []any{"installation", hexText(d.doc.ID[:]), "socket", d.config.Socket.Path,
+		"identityKey", hexText(d.identityKey()), "version", d.options.Version, "dev", d.config.Dev}
+	state, reasons := d.health.report()
+	if state == stateReady {
+		d.log.Info(stateReady, attributes...)
+		return
+	}
+	d.log.Warn("serving", append(attributes, "state", state)...)
+	for _, r := range reasons {
+		d.log.Warn("missing", "reason", r.Reason, "detail", r.Detail, "works", r.Works, "action", r.Action)
+	}
+}
+
+// reportToken logs each change of the token's state.
+func (d *Daemon) reportToken(s hsm.SupervisorState) {
+	if s.Phase == hsm.Ready {
+		d.log.Info("the token can be used", "recoveries", s.Recoveries)
+		return
+	}
+	c := conditionOf(tokenReason(s))
+	d.log.Warn("the token cannot be used", "phase", s.Phase.String(), "reason", c.reason, "error", s.Cause,
+		"works", c.works, "action", c.action)
 }
 
 // listen takes systemd's socket when it gave one, and else makes the
@@ -84,9 +110,11 @@ func (d *Daemon) Serve(ctx context.Context, listener net.Listener) error {
 	background.Go(func() { d.reloads(purging) })
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(context.WithoutCancel(ctx), listener) }()
+	var refused error
 	select {
 	case err := <-done:
 		return err
+	case refused = <-d.lines.ended:
 	case <-ctx.Done():
 	}
 	d.log.Info("stopping")
@@ -95,7 +123,7 @@ func (d *Daemon) Serve(ctx context.Context, listener net.Listener) error {
 	defer cancel()
 	err := server.Shutdown(drain)
 	d.end()
-	return errors.Join(err, served(<-done))
+	return errors.Join(refused, err, served(<-done))
 }
 
 // served says how serving ended after a stop signal. One that came before the

@@ -64,7 +64,7 @@ func unlockAnother(t *testing.T, h *daemontest.Host) {
 // which something fails.
 func TestRecordedFaults(t *testing.T) {
 	for name, prepare := range map[string]func(*testing.T) (*daemontest.Host, map[string]func(*testing.T)){
-		"kms": kmsFaults, "token": tokenFaults, "tpm": tpmFaults, "state": stateFaults, "record": recordFaults, "overload": overload,
+		"kms": recordedKMSFaults, "token": tokenFaults, "tpm": tpmFaults, "state": stateFaults, "record": recordFaults, "overload": overload,
 	} {
 		t.Run(name, func(t *testing.T) {
 			h, hooks := prepare(t)
@@ -75,7 +75,7 @@ func TestRecordedFaults(t *testing.T) {
 	}
 }
 
-func kmsFaults(t *testing.T) (*daemontest.Host, map[string]func(*testing.T)) {
+func recordedKMSFaults(t *testing.T) (*daemontest.Host, map[string]func(*testing.T)) {
 	h, _ := serving(t, quickKMS())
 	return h, map[string]func(*testing.T){
 		"KMS throttles": func(*testing.T) { h.KMS.Throttle(kmstest.Always) },
