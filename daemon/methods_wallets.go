@@ -225,6 +225,9 @@ func parseTerms(t *ipc.Terms, bind string) (wallet.Terms, error) {
 	if terms.Rules, err = parsePolicy("terms.policy", &t.Policy); err != nil {
 		return terms, err
 	}
+	if t.TotalValue == "" { // each term is explicit
+		return terms, ipc.InvalidParams("terms.totalValue", `must be a hexadecimal quantity or "any"`)
+	}
 	total, anyTotal, err := parseAmount("terms.totalValue", t.TotalValue)
 	if err != nil {
 		return terms, err
