@@ -23,10 +23,8 @@ const (
 // only the daemon's own check stands in the way.
 func openToAll(t *testing.T, allow string, change ...func(*daemontest.Options)) *daemontest.Host {
 	t.Helper()
-	h := newHost(t, append([]func(*daemontest.Options){withConfig(map[string]string{"socket": "mode = \"0666\"
-" + allow,
-		"pin": cheapPIN + fmt.Sprintf("
-plain_from = [0, %d]", relayUID)})}, change...)...)
+	h := newHost(t, append([]func(*daemontest.Options){withConfig(map[string]string{"socket": "mode = \"0666\"\n" + allow,
+		"pin": cheapPIN + fmt.Sprintf("\nplain_from = [0, %d]", relayUID)})}, change...)...)
 	if err := os.Chmod(h.Dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
