@@ -163,11 +163,15 @@ allow_http = true
 `, relay, pin, kms.Region(), kms.Endpoint()), 0o644)
 }
 
-// relay runs sigilctl as the relay's user.
+// relay runs sigilctl as the relay's user, with the wallet's PIN.
 func (h *host) relay(args ...string) (map[string]any, error) {
 	h.t.Helper()
-	args = append([]string{"runuser", "-u", "relay", "--", "sigilctl", "--json"}, args...)
-	out, err := h.try([]byte(userPIN), append(args, "--pin-fd", "3")...)
+	return h.asRelay([]byte(userPIN), append(args, "--pin-fd", "3")...)
+}
+
+func (h *host) asRelay(pin []byte, args ...string) (map[string]any, error) {
+	h.t.Helper()
+	out, err := h.try(pin, append([]string{"runuser", "-u", "relay", "--", "sigilctl", "--json"}, args...)...)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", err, out)
 	}
@@ -271,7 +275,7 @@ func (h *host) upgrade(t *testing.T) {
 	if version := h.must(nil, "sigild", "--version"); !strings.Contains(version, "v0.0.2") {
 		t.Errorf("after the upgrade: %s", version)
 	}
-	answer, err := h.relay("wallet", "list")
+	answer, err := h.asRelay(nil, "wallet", "list")
 	if err != nil || len(answer["wallets"].([]any)) != 1 {
 		t.Errorf("after the upgrade: %v, %v", answer, err)
 	}
