@@ -4,6 +4,7 @@ package systemd_test
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -92,7 +93,7 @@ func (h *host) unprovisioned(t *testing.T) {
 }
 
 func (h *host) provision(t *testing.T) {
-	h.must(nil, "useradd", "--system", "--groups", "sigild-client", "relay")
+	h.must(nil, "useradd", "--system", "--create-home", "--groups", "sigild-client", "relay")
 	h.must(nil, "useradd", "--system", "stranger")
 	uid := strings.TrimSpace(h.must(nil, "id", "-u", "relay"))
 	h.devices(uid)
@@ -123,6 +124,11 @@ func (h *host) devices(relay string) {
 		t.Fatal(err)
 	}
 	h.whole.Cleanup(chip.Kill)
+	for _, pcr := range []int{7, 11, 12, 14} { // what a boot measures
+		if err := chip.Extend(pcr, sha256.Sum256(fmt.Appendf(nil, "measured into %d", pcr))); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := os.Chmod(chip.Device, 0o777); err != nil {
 		t.Fatal(err)
 	}
@@ -171,7 +177,7 @@ func (h *host) relay(args ...string) (map[string]any, error) {
 
 func (h *host) asRelay(pin []byte, args ...string) (map[string]any, error) {
 	h.t.Helper()
-	out, err := h.try(pin, append([]string{"runuser", "-u", "relay", "--", "sigilctl", "--json"}, args...)...)
+	out, err := h.try(pin, append([]string{"runuser", "-u", "relay", "--", "env", "HOME=/home/relay", "sigilctl", "--json"}, args...)...)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", err, out)
 	}
