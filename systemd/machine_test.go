@@ -119,8 +119,15 @@ func (m *machine) eventually(within time.Duration, what string, done func() bool
 	}
 }
 
-// try runs a command inside; stdin becomes descriptor 3.
+// try runs a command inside, with a secret in descriptor 3, and gives all that
+// it said.
 func (m *machine) try(secret []byte, args ...string) (string, error) {
+	m.t.Helper()
+	stdout, stderr, err := m.run(secret, args...)
+	return stderr + stdout, err
+}
+
+func (m *machine) run(secret []byte, args ...string) (stdout, stderr string, err error) {
 	m.t.Helper()
 	cmd := exec.CommandContext(m.t.Context(), "nsenter", append([]string{"--target", m.init,
 		"--mount", "--uts", "--ipc", "--pid", "--cgroup", "--root", "--wd=/", "--"}, args...)...)
@@ -139,8 +146,10 @@ func (m *machine) try(secret []byte, args ...string) (string, error) {
 		}
 		cmd.ExtraFiles = []*os.File{read}
 	}
-	out, err := cmd.CombinedOutput()
-	return string(out), err
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	return out.String(), errs.String(), err
 }
 
 func (m *machine) must(secret []byte, args ...string) string {

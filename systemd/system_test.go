@@ -177,9 +177,9 @@ func (h *host) relay(args ...string) (map[string]any, error) {
 
 func (h *host) asRelay(pin []byte, args ...string) (map[string]any, error) {
 	h.t.Helper()
-	out, err := h.try(pin, append([]string{"runuser", "-u", "relay", "--", "env", "HOME=/home/relay", "sigilctl", "--json"}, args...)...)
+	out, said, err := h.run(pin, append([]string{"runuser", "-u", "relay", "--", "env", "HOME=/home/relay", "sigilctl", "--json"}, args...)...)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s", err, out)
+		return nil, fmt.Errorf("%w: %s%s", err, said, out)
 	}
 	var answer map[string]any
 	return answer, json.Unmarshal([]byte(out), &answer)
