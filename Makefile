@@ -13,10 +13,10 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export CGO_ENABLED := 1
 
-.PHONY: help deps build demo dev test race bench scale faults soak lint fuzz install clean
+.PHONY: help deps build demo dev test race bench scale faults soak lint fuzz system-test deb install clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 deps: ## install what tests and demo need, where it is absent
 	@testdata/install-deps
@@ -54,7 +54,7 @@ lint: ## gofmt, vet, staticcheck, shellcheck where it is installed
 	$(GO) run $(STATICCHECK) $(PACKAGES) ./testdata/demo
 	$(GO) mod tidy -diff
 	$(GO) mod verify
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run testdata/install-deps; fi
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run testdata/install-deps systemd/deb/build systemd/deb/postinst systemd/deb/prerm systemd/deb/postrm systemd/testdata/boot; fi
 
 fuzz: deps ## every fuzz target for FUZZTIME
 	@for package in $$($(GO) list $(PACKAGES)); do \
@@ -63,6 +63,13 @@ fuzz: deps ## every fuzz target for FUZZTIME
 	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package; \
 	  done; \
 	done
+
+system-test: deps ## as root: install, run, break, upgrade and remove the package under a real systemd
+	@testdata/install-deps system
+	$(GO) test -count=1 -timeout 20m -tags system -run TestRealSystemd -v ./systemd
+
+deb: deps ## build dist/sigild_VERSION_ARCH.deb
+	GO='$(GO)' VERSION='$(VERSION)' systemd/deb/build
 
 install: build ## install the two binaries below PREFIX
 	install -D -m 0755 bin/sigild $(DESTDIR)$(PREFIX)/sbin/sigild

@@ -181,7 +181,7 @@ func limits(l config.Limits) ipc.Limits {
 func (d *Daemon) logRequest(ctx context.Context, r ipc.RequestInfo) {
 	d.countRequest(r)
 	attrs := []slog.Attr{slog.Uint64("uid", uint64(r.Peer.UID)), slog.Int("pid", int(r.Peer.PID)),
-		slog.String("method", r.Method), slog.Duration("duration", r.Duration)}
+		slog.String("method", d.metrics.Method(r.Method)), slog.Duration("duration", r.Duration)}
 	if r.Err == nil {
 		d.log.LogAttrs(ctx, slog.LevelInfo, "request", append(attrs, slog.String("result", "ok"))...)
 		return
@@ -190,6 +190,18 @@ func (d *Daemon) logRequest(ctx context.Context, r ipc.RequestInfo) {
 	if reason == "" {
 		reason = ipc.ReasonInternal
 	}
-	attrs = append(attrs, slog.String("result", reason), slog.String("error", r.Err.Error()))
+	attrs = append(attrs, slog.String("result", reason))
+	if callersWords(reason) {
+		d.log.LogAttrs(ctx, slog.LevelWarn, "request", attrs...)
+		return
+	}
+	attrs = append(attrs, slog.String("error", r.Err.Error()))
 	d.log.LogAttrs(ctx, slog.LevelWarn, "request", attrs...)
+}
+
+// callersWords reports whether errors of a reason repeat what the caller wrote,
+// such as the name of a member that is not known. It could be anything, also a
+// PIN in the wrong place: the caller is told, the log is not.
+func callersWords(reason string) bool {
+	return reason == ipc.ReasonInvalidParams || reason == ipc.ReasonMethodNotFound
 }
