@@ -26,7 +26,7 @@ const (
 
 // deviceFaults are the rows of docs/faults.md.
 func deviceFaults() []deviceFault {
-	return append(append(tokenFaults(), tpmFaults()...), kmsFaults()...)
+	return append(append(tokenOutages(), tpmOutages()...), kmsOutages()...)
 }
 
 // once is a token's function that fails in one call.
@@ -42,7 +42,7 @@ func standing(function, code string, value uint) deviceFault {
 
 func healToken(h *faultHost) { h.token.ClearAll() }
 
-func tokenFaults() []deviceFault {
+func tokenOutages() []deviceFault {
 	list := []deviceFault{
 		{"token", "all sessions are lost", func(h *faultHost) { h.token.LoseSessions() }, nil},
 		{"token", "somebody logs out", func(h *faultHost) { h.token.LogOut() }, nil},
@@ -85,7 +85,7 @@ func tokenFaults() []deviceFault {
 	return list
 }
 
-func tpmFaults() []deviceFault {
+func tpmOutages() []deviceFault {
 	answers := func(name string, code tpm2.TPMRC, commands ...tpm2.TPMCC) deviceFault {
 		return deviceFault{"TPM", name, func(h *faultHost) { h.answerTPM(uint32(code), commands...) },
 			func(h *faultHost) { h.tap.Answer(nil) }}
@@ -105,7 +105,7 @@ func tpmFaults() []deviceFault {
 	}
 }
 
-func kmsFaults() []deviceFault {
+func kmsOutages() []deviceFault {
 	kms := func(name string, begin func(*kmstest.Server)) deviceFault {
 		return deviceFault{"KMS", name, func(h *faultHost) { begin(h.KMS) }, func(h *faultHost) { h.KMS.Reset() }}
 	}

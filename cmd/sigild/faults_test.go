@@ -30,16 +30,20 @@ type faultHost struct {
 	leave chan struct{} // closed when the TPM answers again
 }
 
+// newFaultHost is provisioned, and has short time-outs.
 func newFaultHost(t *testing.T) *faultHost {
 	t.Helper()
 	token, module := faultyToken(t)
-	h := newHost(t, module, withConfig(map[string]string{
-		"token": "timeout = \"1s\"\nsessions = 4\nkeepers = 4",
-		"tpm":   "timeout = \"1s\"",
-		"kms":   "timeout = \"200ms\"\nattempts = 1",
-	}))
+	h := newHost(t, module)
 	tap, err := h.TapTPM()
 	if err != nil {
+		t.Fatal(err)
+	}
+	provision(t, h)
+	h.Config["token"] = "timeout = \"1s\"\nsessions = 4\nkeepers = 4"
+	h.Config["tpm"] = "timeout = \"1s\""
+	h.Config["kms"] = "timeout = \"200ms\"\nattempts = 1"
+	if err := h.WriteConfig(); err != nil {
 		t.Fatal(err)
 	}
 	return &faultHost{Host: h, t: t, token: token, tap: tap}
@@ -201,7 +205,6 @@ func (o *operations) back(n, request int, ended time.Time) time.Duration {
 // sign. It writes docs/faults.md, or checks that the faults are those.
 func TestDeviceFaults(t *testing.T) {
 	h := newFaultHost(t)
-	provision(t, h.Host)
 	start(t, h.Host)
 	o := newOperations(t, h)
 	doc := readFaultsDocument(t)

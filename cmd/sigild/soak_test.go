@@ -41,7 +41,6 @@ type soakHost struct {
 // holds what it held after the first part.
 func TestFaultsUnderLoad(t *testing.T) {
 	s := &soakHost{faultHost: newFaultHost(t)}
-	provision(t, s.Host)
 	start(t, s.Host)
 	c := dial(t, s.Host.Socket)
 	for n := range soakClients {
