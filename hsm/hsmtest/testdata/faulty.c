@@ -93,6 +93,12 @@ enum {
 static struct list *real;
 static struct list mine;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+/*
+ * Held for reading by calls that are in SoftHSM, and for writing by what takes
+ * their sessions away: SoftHSM frees a session that another thread is using.
+ */
+static pthread_rwlock_t inside = PTHREAD_RWLOCK_INITIALIZER;
+static long calls_inside;
 static pthread_cond_t cleared = PTHREAD_COND_INITIALIZER;
 static FILE *commands, *answers;
 enum { T_sessions = FUNCTIONS, T_objects, TALLIES };
@@ -484,12 +490,21 @@ static ulong_t pass(int i, ulong_t a, ulong_t b, ulong_t c, ulong_t d, ulong_t e
 	pthread_mutex_unlock(&mutex);
 	if (!go)
 		return rv;
-	if (teach) {
-		rv = generate_readable(a, b, c, d, e, g, h, j);
-	} else {
-		rv = real->f[i](a, b, c, d, e, g, h, j);
-	}
+	pthread_rwlock_rdlock(&inside);
 	pthread_mutex_lock(&mutex);
+	if (i == F_Finalize && calls_inside > 0) {
+		fprintf(stderr, "faulty: C_Finalize while %ld calls are in the module\n", calls_inside);
+		abort();
+	}
+	calls_inside++;
+	pthread_mutex_unlock(&mutex);
+	if (teach)
+		rv = generate_readable(a, b, c, d, e, g, h, j);
+	else
+		rv = real->f[i](a, b, c, d, e, g, h, j);
+	pthread_rwlock_unlock(&inside);
+	pthread_mutex_lock(&mutex);
+	calls_inside--;
 	after(i, &rv, a, b, c, d, e, g, j);
 	pthread_mutex_unlock(&mutex);
 	return rv;
@@ -642,18 +657,30 @@ static int on_token(const char *word, long x, long y)
 	return 1;
 }
 
+static int takes_away(const char *word)
+{
+	return strcmp(word, "losesessions") == 0 || strcmp(word, "logout") == 0 || strcmp(word, "vanish") == 0 ||
+	       strcmp(word, "measure") == 0;
+}
+
 static void obey(char *line)
 {
 	char word[32] = "", name[64] = "";
 	long x = 0, y = 0;
 	int ok;
 
+	int alone = sscanf(line, "%31s", word) == 1 && takes_away(word);
+
+	if (alone)
+		pthread_rwlock_wrlock(&inside);
 	pthread_mutex_lock(&mutex);
 	if (sscanf(line, "%31s %63s %ld %ld", word, name, &x, &y) >= 2 && (name[0] == 'C' || name[0] == '*'))
 		ok = on_function(word, name, x, y);
 	else
 		ok = sscanf(line, "%31s %ld %ld", word, &x, &y) >= 1 && on_token(word, x, y);
 	pthread_mutex_unlock(&mutex);
+	if (alone)
+		pthread_rwlock_unlock(&inside);
 	fprintf(answers, "%s\n", ok ? "ok" : "unknown");
 	fflush(answers);
 }
