@@ -13,10 +13,10 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export CGO_ENABLED := 1
 
-.PHONY: help deps build demo dev test race soak bench scale lint fuzz install clean
+.PHONY: help deps build demo dev test race soak bench scale faults soak lint fuzz system-test deb install clean
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## /{printf "%-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 deps: ## install what tests and demo need, where it is absent
 	@testdata/install-deps
@@ -45,13 +45,19 @@ bench: deps ## signatures through the socket beside direct C_Sign, and other rat
 scale: deps ## 100,000 wallets: look-ups, lists, start, memory
 	SIGILD_SCALE=100000 $(GO) test -count=1 -timeout 60m -run TestManyWallets -v ./cmd/sigild
 
+faults: deps ## write docs/faults.md from what the devices' faults do
+	$(GO) test -count=1 -run '^TestDeviceFaults$$' ./cmd/sigild -write-faults
+
+soak: deps ## 8 clients and a random device fault every second, for 5 minutes
+	$(GO) test -count=1 -timeout 20m -run '^TestFaultsUnderLoad$$' ./cmd/sigild -v -soak 5m
+
 lint: ## gofmt, vet, staticcheck, shellcheck where it is installed
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"
 	$(GO) vet $(PACKAGES) ./testdata/demo
 	$(GO) run $(STATICCHECK) $(PACKAGES) ./testdata/demo
 	$(GO) mod tidy -diff
 	$(GO) mod verify
-	@if command -v shellcheck >/dev/null; then shellcheck .ci/run testdata/install-deps; fi
+	@if command -v shellcheck >/dev/null; then shellcheck .ci/run testdata/install-deps systemd/deb/build systemd/deb/postinst systemd/deb/prerm systemd/deb/postrm systemd/testdata/boot; fi
 
 fuzz: deps ## every fuzz target for FUZZTIME
 	@for package in $$($(GO) list $(PACKAGES)); do \
@@ -60,6 +66,13 @@ fuzz: deps ## every fuzz target for FUZZTIME
 	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$package; \
 	  done; \
 	done
+
+system-test: deps ## as root: install, run, break, upgrade and remove the package under a real systemd
+	@testdata/install-deps system
+	$(GO) test -count=1 -timeout 20m -tags system -run TestRealSystemd -v ./systemd
+
+deb: deps ## build dist/sigild_VERSION_ARCH.deb
+	GO='$(GO)' VERSION='$(VERSION)' systemd/deb/build
 
 install: build ## install the two binaries below PREFIX
 	install -D -m 0755 bin/sigild $(DESTDIR)$(PREFIX)/sbin/sigild

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/sigild/sigild/daemon/config"
 	"github.com/sigild/sigild/daemon/guard"
 	"github.com/sigild/sigild/daemon/seal"
-	"github.com/sigild/sigild/daemon/store"
 	"github.com/sigild/sigild/daemon/wallet"
 	"github.com/sigild/sigild/tpm"
 )
@@ -42,11 +42,6 @@ func newAnchor(c config.Guard) *anchor {
 	}
 	return a
 }
-
-// ledger is the guard's ledger over this database.
-type ledger = guard.Ledger[*store.Tx]
-
-type ledgerParts = guard.Config[*store.Tx]
 
 // counters are the TPM's counters as the guard takes them.
 type counters struct {
@@ -138,68 +133,90 @@ func (a *anchor) lost(err error) (*counters, error, error) {
 	return nil, nil, err
 }
 
+// behind puts the counters behind the daemon's line to the TPM.
+func (c *counters) behind(l *tpmLine) *counters {
+	b := &counters{}
+	if main, is := c.anchor.(*tpm.Counter); is {
+		b.anchor = lineCounter{l, main}
+	}
+	if unclean, is := c.unclean.(*tpm.Counter); is {
+		b.unclean = lineCounter{l, unclean}
+	}
+	return b
+}
+
 // guardConfig puts the ledger's parts together.
-func (d *Daemon) guardConfig(ctx context.Context) (*ledgerParts, error) {
-	root, err := d.guardRoot(ctx)
+func (d *Daemon) guardConfig(ctx context.Context, mac guard.MAC) (*ledgerParts, error) {
+	root, err := d.guardRoot(ctx, mac)
 	if err != nil {
 		return nil, err
 	}
-	auth, err := nvAuth(ctx, d.token.RecordMAC, d.doc.ID)
+	auth, err := nvAuth(ctx, macFunc(mac), d.doc.ID)
 	defer clear(auth)
 	if err != nil {
 		return nil, err
 	}
-	found, missing, err := d.doc.Anchor.open(ctx, d.devices.tpm, auth, root)
+	found, missing, err := d.doc.Anchor.open(ctx, d.lines.tpm.tpm, auth, root)
 	if err != nil {
 		return nil, fmt.Errorf("anchor: %w", err)
 	}
-	return d.ledgerConfig(found, missing), nil
+	return d.ledgerConfig(found, missing, mac), nil
 }
 
-func (d *Daemon) ledgerConfig(c *counters, missing error) *ledgerParts {
-	return &ledgerParts{Disk: d.db, MAC: d.token.RecordMAC, Installation: d.doc.ID, Keys: d.doc.keysDigest(),
-		Anchor: c.anchor, Unclean: c.unclean, Missing: missing, Resets: resets(d.devices.tpm)}
+func (d *Daemon) ledgerConfig(c *counters, missing error, mac guard.MAC) *ledgerParts {
+	behind := c.behind(d.lines.tpm)
+	return &ledgerParts{Disk: d.db, MAC: mac, Installation: d.doc.ID, Keys: d.doc.keysDigest(),
+		Anchor: behind.anchor, Unclean: behind.unclean, Missing: missing, Resets: d.resets}
 }
 
-func resets(t *tpm.TPM) func(context.Context) (uint32, error) {
-	return func(ctx context.Context) (uint32, error) {
-		c, err := t.Clock(ctx)
-		return c.ResetCount, err
-	}
+func (d *Daemon) resets(ctx context.Context) (uint32, error) {
+	c, err := d.tpmClock(ctx)
+	return c.ResetCount, err
 }
 
-// openLedger opens the ledger and says in the log and the audit log what it
-// found. A database that is not the latest is served, but for what needs a PIN.
-func (d *Daemon) openLedger(ctx context.Context) error {
-	if *d.doc.Anchor != *newAnchor(d.config.Guard) {
+func (d *Daemon) tpmClock(ctx context.Context) (c tpm.ClockInfo, err error) {
+	err = d.lines.tpm.do(ctx, func(ctx context.Context) error {
+		c, err = d.lines.tpm.tpm.Clock(ctx)
+		return err
+	})
+	return c, err
+}
+
+// openLedger compares the database with the TPM, with the record key that was
+// just opened, and says in the log and the audit log what it found. A database
+// that is not the latest is served, but for what needs a PIN.
+func (d *Daemon) openLedger(ctx context.Context, mac guard.MAC) error {
+	if *d.doc.Anchor != *newAnchor(d.config.Guard) && !d.options.anchorMayDiffer {
 		return ErrAnchorMode
 	}
-	c, err := d.guardConfig(ctx)
+	var ready atomic.Bool
+	c, err := d.guardConfig(ctx, func(ctx context.Context, message []byte) ([32]byte, error) {
+		if ready.Load() {
+			return d.token.RecordMAC(ctx, message) // by whatever connection there is then
+		}
+		return mac(ctx, message)
+	})
 	if err != nil {
 		return err
 	}
-	if d.ledger, err = guard.Open(ctx, *c); err != nil {
+	clock, err := d.tpmClock(ctx)
+	if err != nil {
+		return fmt.Errorf("TPM clock: %w", err)
+	}
+	start := time.Now()
+	l, err := guard.Open(ctx, *c)
+	if err != nil {
 		return fmt.Errorf("anchor: %w", err)
 	}
-	if d.clock, err = newClock(ctx, d.devices.tpm); err != nil {
+	if err := d.reportStart(ctx, l.Status()); err != nil {
 		return err
 	}
-	return d.reportStart(ctx)
+	ready.Store(true)
+	d.guarded.opened.Store(&openLedger{l, time.Duration(clock.Clock) * time.Millisecond, start})
+	return nil
 }
 
-// newClock reads the TPM's clock once and goes on from there by the monotonic
-// clock, so that neither the wall clock nor a restart shortens a wait.
-func newClock(ctx context.Context, t *tpm.TPM) (guard.Clock, error) {
-	c, err := t.Clock(ctx)
-	if err != nil {
-		return guard.Clock{}, fmt.Errorf("TPM clock: %w", err)
-	}
-	base, start := time.Duration(c.Clock)*time.Millisecond, time.Now()
-	return guard.Clock{Wall: time.Now, Powered: func() time.Duration { return base + time.Since(start) }}, nil
-}
-
-func (d *Daemon) reportStart(ctx context.Context) error {
-	s := d.ledger.Status()
+func (d *Daemon) reportStart(ctx context.Context, s guard.Status) error {
 	switch {
 	case s.Refused != nil:
 		d.log.Error("PINs are refused", "reason", s.Refused.Error(), "database", s.Anchored, "tpm", s.Counter)

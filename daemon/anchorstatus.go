@@ -6,21 +6,22 @@ import (
 	"github.com/sigild/sigild/daemon/guard"
 )
 
-// state is the daemon's in one word.
-func state(s guard.Status) string {
-	if s.Refused != nil {
-		return "databaseRefused"
+// guardNotes say what an operator should know of the anchor.
+func guardNotes(s *guard.Status) []string {
+	if s == nil || s.Refused != nil || s.Unclean == 0 {
+		return nil
 	}
-	return "ready"
+	return []string{fmt.Sprintf("the TPM lost power without an orderly shutdown before %d of %d allowed starts: run `sigild check --accept` while the daemon is stopped", s.Unclean, guard.UncleanMax)}
 }
 
-// guardNotes say what an operator should know of the anchor.
-func guardNotes(s guard.Status) []string {
-	if s.Refused != nil {
-		return []string{fmt.Sprintf("%v (database at step %d of the TPM's %d)", s.Refused, s.Anchored, s.Counter)}
+// guardFindings say why PINs are refused.
+func (h *health) guardFindings() []finding {
+	o := h.daemon.guarded.opened.Load()
+	if o == nil {
+		return nil
 	}
-	if s.Unclean > 0 {
-		return []string{fmt.Sprintf("the TPM lost power without an orderly shutdown at %d of %d allowed starts: run `sigild check --accept` while the daemon is stopped", s.Unclean, guard.UncleanMax)}
+	if s := o.Status(); s.Refused != nil {
+		return []finding{{conditionOf("databaseRefused"), o.start, fmt.Sprintf("%v (database %d, TPM %d)", s.Refused, s.Anchored, s.Counter)}}
 	}
 	return nil
 }

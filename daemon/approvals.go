@@ -50,6 +50,9 @@ func Reseal(ctx context.Context, c *config.Config, o ResealOptions) (err error) 
 	}
 	m := &maintenance{Daemon: d, progress: o.Progress}
 	defer func() { err = errors.Join(err, m.Close()) }()
+	if err := m.borrow(); err != nil {
+		return err
+	}
 	if o.Clear && len(m.doc.Predicted) > 0 {
 		m.doc.Predicted = nil
 		if err := m.commit(ctx, "approvalRemoved", nil, nil); err != nil {
@@ -160,22 +163,22 @@ func (i *installation) approvedText() string {
 // approval takes the place of all others; in an older one, approvals ahead that
 // were made before the last boot are removed: the update did not come, or was
 // taken back, and they are not left lying about.
-func (d *Daemon) settleApprovals(ctx context.Context) error {
+func (d *Daemon) settleApprovals(ctx context.Context, mac macFunc) error {
 	if len(d.doc.Predicted) == 0 {
 		return nil
 	}
-	now, err := d.devices.tpm.ReadPCRs(ctx, d.doc.PCRs)
+	now, err := d.lines.tpm.tpm.ReadPCRs(ctx, d.doc.PCRs)
 	if err != nil {
 		return err
 	}
-	clock, err := d.devices.tpm.Clock(ctx)
+	clock, err := d.lines.tpm.tpm.Clock(ctx)
 	if err != nil {
 		return err
 	}
 	for _, p := range d.doc.Predicted {
 		if describes(p.Approval, now) {
 			d.doc.Approvals, d.doc.Predicted = [][]byte{p.Approval}, nil
-			return d.storeApprovals(ctx, "approvalPromoted")
+			return d.storeApprovals(ctx, mac, "approvalPromoted")
 		}
 	}
 	before := len(d.doc.Predicted)
@@ -183,7 +186,7 @@ func (d *Daemon) settleApprovals(ctx context.Context) error {
 	if len(d.doc.Predicted) == before {
 		return nil
 	}
-	return d.storeApprovals(ctx, "approvalRemoved")
+	return d.storeApprovals(ctx, mac, "approvalRemoved")
 }
 
 // describes reports whether an approval is of exactly these values.
@@ -200,8 +203,8 @@ func describes(approval []byte, now tpm.PCRValues) bool {
 	return len(a.Values) > 0
 }
 
-func (d *Daemon) storeApprovals(ctx context.Context, action string) error {
-	data, err := encodeInstallation(ctx, d.doc, d.token.RecordMAC)
+func (d *Daemon) storeApprovals(ctx context.Context, mac macFunc, action string) error {
+	data, err := encodeInstallation(ctx, d.doc, mac)
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/sigild/sigild/daemon/audit"
 	"github.com/sigild/sigild/daemon/config"
 	"github.com/sigild/sigild/daemon/guard"
 	"github.com/sigild/sigild/daemon/store"
@@ -43,129 +42,113 @@ type CheckOptions struct {
 // is declared to be, and unclean starts are acknowledged, which the audit log
 // records.
 func Check(ctx context.Context, c *config.Config, o CheckOptions) (_ *CheckReport, err error) {
-	d := &Daemon{config: c, options: o.Options, log: o.Logger}
-	defer func() { err = errors.Join(err, d.Close()) }()
-	if err := d.openKeysOnly(ctx); err != nil {
+	o.anchorMayDiffer = o.Accept
+	d, err := Open(ctx, c, o.Options)
+	if err != nil {
+		return nil, stopFirst(err)
+	}
+	m := &maintenance{Daemon: d}
+	defer func() { err = errors.Join(err, m.Close()) }()
+	if err := m.borrow(); err != nil {
 		return nil, err
 	}
-	if d.audit, err = audit.Open(c.Audit.Path); err != nil {
+	l, err := d.guarded.get(ctx)
+	if err != nil {
 		return nil, err
 	}
-	if err := d.changeAnchor(ctx, o.Accept); err != nil {
-		return nil, err
-	}
-	if err := d.openLedger(ctx); err != nil {
-		return nil, err
-	}
-	s := d.ledger.Status()
-	accepted := o.Accept && (s.Refused != nil || s.Unclean > 0)
-	if o.Accept && !accepted {
-		return nil, guard.ErrNothingToAccept
-	}
-	if accepted {
-		if err := d.accept(ctx, s); err != nil {
+	if o.Accept {
+		if l, err = m.accept(ctx, l); err != nil {
 			return nil, err
 		}
 	}
-	r, err := d.report(ctx)
+	r, err := d.report(ctx, l)
 	if err != nil {
 		return nil, err
 	}
-	r.Accepted = accepted
+	r.Accepted = o.Accept
 	return r, nil
 }
 
-// openKeysOnly opens what the ledger needs: database, TPM, token.
-func (d *Daemon) openKeysOnly(ctx context.Context) (err error) {
-	if d.db, err = openStore(d.config.Store.Path); err != nil {
-		return err
-	}
-	doc, err := d.readInstallation(ctx)
-	if err != nil {
-		return err
-	}
-	if d.devices, err = openDevices(ctx, d.config); err != nil {
-		return err
-	}
-	if err := d.unlockToken(ctx); err != nil {
-		return err
-	}
-	return d.openKeys(ctx, doc)
-}
-
 // accept writes down what is accepted, and then accepts it. Counters that the
-// TPM does not have any more are defined anew.
-func (d *Daemon) accept(ctx context.Context, s guard.Status) error {
-	reason := "unclean starts"
-	if s.Refused != nil {
+// TPM does not have any more, or that the configuration names anew, are defined.
+func (m *maintenance) accept(ctx context.Context, l *openLedger) (*openLedger, error) {
+	s, reason := l.Status(), "unclean starts"
+	change := *m.doc.Anchor != *newAnchor(m.config.Guard)
+	switch {
+	case s.Refused != nil:
 		reason = s.Refused.Error()
+	case change:
+		reason = "another anchor"
+	case s.Unclean == 0:
+		return nil, guard.ErrNothingToAccept
 	}
-	if err := d.auditGuard(ctx, "acceptDatabase", reason, s); err != nil {
-		return err
+	if err := m.auditGuard(ctx, "acceptDatabase", reason, s); err != nil {
+		return nil, err
 	}
-	c, err := d.guardConfig(ctx)
-	if err != nil {
-		return err
-	}
-	if c.Missing != nil {
-		if c, err = d.defineAnew(ctx); err != nil {
-			return err
+	if change {
+		if err := m.changeAnchor(ctx); err != nil {
+			return nil, err
 		}
 	}
-	if d.ledger, err = guard.Accept(ctx, *c); err != nil {
-		return err
+	c, err := m.guardConfig(ctx, m.mac)
+	if err == nil && c.Missing != nil {
+		c, err = m.defineAnew(ctx)
 	}
-	return d.auditGuard(ctx, "acceptDatabase", "ok", d.ledger.Status())
+	if err != nil {
+		return nil, err
+	}
+	accepted, err := guard.Accept(ctx, *c)
+	if err != nil {
+		return nil, err
+	}
+	return &openLedger{ledger: accepted}, m.auditGuard(ctx, "acceptDatabase", "ok", accepted.Status())
 }
 
 // changeAnchor writes down the anchor that the configuration wants and takes the
 // old one's counters away. The ledger then lacks its counters, and accepting the
 // database defines them.
-func (d *Daemon) changeAnchor(ctx context.Context, accept bool) error {
-	old, next := *d.doc.Anchor, newAnchor(d.config.Guard)
-	if !accept || old == *next {
-		return nil
-	}
+func (m *maintenance) changeAnchor(ctx context.Context) error {
+	old, next := *m.doc.Anchor, newAnchor(m.config.Guard)
 	for _, handle := range []uint32{old.Handle, old.Unclean} {
 		if handle == 0 {
 			continue
 		}
-		if err := d.devices.tpm.UndefineCounter(ctx, handle); err != nil && !errors.Is(err, tpm.ErrCounterMissing) {
+		if err := m.devices.tpm.UndefineCounter(ctx, handle); err != nil && !errors.Is(err, tpm.ErrCounterMissing) {
 			return err
 		}
 	}
-	if err := next.free(ctx, d.devices.tpm); err != nil {
+	if err := next.free(ctx, m.devices.tpm); err != nil {
 		return err
 	}
-	d.doc.Anchor = next
-	document, err := encodeInstallation(ctx, d.doc, d.token.RecordMAC)
+	m.doc.Anchor = next
+	document, err := encodeInstallation(ctx, m.doc, m.mac)
 	if err != nil {
 		return err
 	}
-	return d.db.Put(ctx, map[store.Document][]byte{store.Installation: document})
+	return m.db.Put(ctx, map[store.Document][]byte{store.Installation: document})
 }
 
-func (d *Daemon) defineAnew(ctx context.Context) (*ledgerParts, error) {
-	auth, err := nvAuth(ctx, d.token.RecordMAC, d.doc.ID)
+func (m *maintenance) defineAnew(ctx context.Context) (*ledgerParts, error) {
+	auth, err := nvAuth(ctx, m.mac, m.doc.ID)
 	defer clear(auth)
 	if err != nil {
 		return nil, err
 	}
-	c, err := d.doc.Anchor.define(ctx, d.devices.tpm, auth)
+	c, err := m.doc.Anchor.define(ctx, m.devices.tpm, auth)
 	if err != nil {
 		return nil, err
 	}
-	return d.ledgerConfig(c, nil), nil
+	return m.ledgerConfig(c, nil, m.mac), nil
 }
 
-func (d *Daemon) report(ctx context.Context) (*CheckReport, error) {
-	s := d.ledger.Status()
+func (d *Daemon) report(ctx context.Context, l *openLedger) (*CheckReport, error) {
+	s := l.Status()
 	r := &CheckReport{Installation: hexText(d.doc.ID[:]), Mode: d.doc.Anchor.Mode, Database: s.Anchored, TPM: s.Counter,
 		Step: s.Step, Epoch: s.Epoch, Unclean: s.Unclean}
 	if s.Refused != nil {
 		r.Refused = s.Refused.Error()
 	}
-	found, err := d.ledger.VerifyAll(ctx)
+	found, err := l.VerifyAll(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("verify the wallets: %w", err)
 	}

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/sigild/sigild/daemon/audit"
@@ -20,7 +22,6 @@ import (
 	"github.com/sigild/sigild/daemon/store"
 	"github.com/sigild/sigild/daemon/wallet"
 	"github.com/sigild/sigild/hsm"
-	"github.com/sigild/sigild/tpm"
 )
 
 // Options are what a daemon gets from its command besides the configuration.
@@ -28,23 +29,29 @@ type Options struct {
 	Ask     Prompt // for token.pin = "prompt"
 	Logger  *slog.Logger
 	Version string
+	// Reload, whenever it gives a signal, has Load read the configuration anew.
+	Reload <-chan os.Signal
+	Load   func() (*config.Config, error)
+	Level  *slog.LevelVar // of Logger
+
+	anchorMayDiffer bool // for the command that changes it
 }
 
 // Daemon is a started installation.
 type Daemon struct {
-	config   *config.Config
+	config   *config.Config                // as it was at the start
+	live     atomic.Pointer[config.Config] // as it is after the last reload
 	options  Options
 	log      *slog.Logger
 	db       *store.Store
-	devices  *devices
 	doc      *installation
 	token    *token
-	identity *ecdsa.PublicKey
-	keys     *hsm.Keys // of the newest generation
+	lines    *lines
+	health   *health
+	identity atomic.Pointer[ecdsa.PublicKey] // nil until the token was seen
 	mixer    *entropy.Mixer
 	audit    *audit.Log
-	ledger   *ledger
-	clock    guard.Clock
+	guarded  *lateLedger
 	wallets  *wallet.Service
 	receiver *channel.Receiver // the daemon's end of the PIN channel
 	hard     context.Context   // ends when a stop has no more time
@@ -56,15 +63,20 @@ type Daemon struct {
 // error leaves nothing open.
 func Open(ctx context.Context, c *config.Config, o Options) (_ *Daemon, err error) {
 	d := &Daemon{config: c, options: o, log: o.Logger}
+	d.live.Store(c)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Close())
 		}
 	}()
-	if err := d.openKeysOnly(ctx); err != nil {
+	if d.db, err = openStore(c.Store.Path); err != nil {
 		return nil, err
 	}
-	if err := d.openHostKeys(ctx); err != nil {
+	doc, err := d.readInstallation(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := d.prepareDevices(doc); err != nil {
 		return nil, err
 	}
 	if err := d.openSources(ctx); err != nil {
@@ -73,17 +85,12 @@ func Open(ctx context.Context, c *config.Config, o Options) (_ *Daemon, err erro
 	if d.audit, err = audit.Open(c.Audit.Path); err != nil {
 		return nil, err
 	}
-	if err := d.settleApprovals(ctx); err != nil {
-		return nil, err
-	}
 	d.openMetrics()
-	if err := d.openLedger(ctx); err != nil {
-		return nil, err
-	}
+	d.guarded = &lateLedger{token: d.token}
 	d.wallets = d.newService()
 	d.receiver = newReceiver(d.doc.ID, d.token.SignReceipt)
 	d.hard, d.end = context.WithCancel(context.Background())
-	return d, nil
+	return d, d.startDevices(ctx)
 }
 
 // openStore opens the database. Where there is none the host was never
@@ -107,11 +114,11 @@ func (d *Daemon) Close() error {
 	if d.end != nil {
 		d.end()
 	}
+	if d.lines != nil {
+		errs = append(errs, d.lines.close())
+	}
 	if d.audit != nil {
 		errs = append(errs, d.audit.Close())
-	}
-	if d.devices != nil {
-		errs = append(errs, d.devices.close())
 	}
 	if d.db != nil {
 		errs = append(errs, d.db.Close())
@@ -141,39 +148,6 @@ func (d *Daemon) readInstallation(ctx context.Context) (*document, error) {
 	return doc, nil
 }
 
-// unlockToken checks that the TPM is the provisioned one, gets the user PIN
-// from where it is kept and logs in, once.
-func (d *Daemon) unlockToken(ctx context.Context) error {
-	if err := d.devices.tpm.PinSRK(d.doc.SRKName); err != nil {
-		return err
-	}
-	pin, err := tokenPIN(ctx, d.config.Token, unsealPIN(d.devices.tpm, d.doc), d.options.Ask)
-	defer clear(pin)
-	if err != nil {
-		return fmt.Errorf("token PIN: %w", err)
-	}
-	return loginMarks{d.db, d.doc.ID}.login(ctx, d.devices.token, pin)
-}
-
-// openKeys opens every generation, and then, with the newest record key,
-// verifies what was read from the database so far.
-func (d *Daemon) openKeys(ctx context.Context, doc *document) error {
-	d.token = &token{module: d.devices.token, keys: map[uint32]*hsm.Keys{}, mechanism: map[uint32]uint64{},
-		hosts: map[uint32]*tpm.HMACKey{}, custody: custody(d.config.Token, d.devices.info)}
-	for _, g := range d.doc.Generations {
-		keys, err := openGeneration(ctx, d.devices.token, d.doc.ID, g)
-		if err != nil {
-			return err
-		}
-		d.token.keys[g.Number], d.token.mechanism[g.Number] = keys, g.Mechanism
-		d.token.newest.Token, d.keys = g.Number, keys
-	}
-	if err := doc.verify(ctx, d.token.RecordMAC); err != nil {
-		return err
-	}
-	return errors.Join(d.checkRoot(ctx), d.openIdentity())
-}
-
 // openGeneration opens one generation of the token's keys and compares each
 // with its recorded fingerprint.
 func openGeneration(ctx context.Context, t *hsm.Token, id seal.ID, g generation) (*hsm.Keys, error) {
@@ -193,12 +167,12 @@ func openGeneration(ctx context.Context, t *hsm.Token, id seal.ID, g generation)
 }
 
 // guardRoot reads and verifies the guard root.
-func (d *Daemon) guardRoot(ctx context.Context) (*guard.Root, error) {
+func (d *Daemon) guardRoot(ctx context.Context, mac guard.MAC) (*guard.Root, error) {
 	data, err := d.db.Get(ctx, store.GuardRoot)
 	if err != nil {
 		return nil, err
 	}
-	root, err := guard.DecodeRoot(ctx, data, d.doc.ID, d.token.RecordMAC)
+	root, err := guard.DecodeRoot(ctx, data, d.doc.ID, mac)
 	if err != nil {
 		return nil, fmt.Errorf("guard root: %w", err)
 	}
@@ -206,42 +180,13 @@ func (d *Daemon) guardRoot(ctx context.Context) (*guard.Root, error) {
 }
 
 // checkRoot verifies that the guard root stands over these very keys.
-func (d *Daemon) checkRoot(ctx context.Context) error {
-	root, err := d.guardRoot(ctx)
+func (d *Daemon) checkRoot(ctx context.Context, mac guard.MAC) error {
+	root, err := d.guardRoot(ctx, mac)
 	if err != nil {
 		return err
 	}
 	if string(root.Keys) != string(d.doc.keysDigest()) {
 		return fmt.Errorf("guard root: %w", ErrInstallation)
-	}
-	return nil
-}
-
-func (d *Daemon) openIdentity() (err error) {
-	if d.token.identity, err = d.keys.Signer(hsm.Identity); err != nil {
-		return err
-	}
-	d.identity, err = d.keys.Public(hsm.Identity)
-	return err
-}
-
-// openHostKeys loads each value of the TPM host key; the newest seals.
-func (d *Daemon) openHostKeys(ctx context.Context) error {
-	authority, approvals, err := d.doc.authority()
-	if err != nil {
-		return err
-	}
-	for _, h := range d.doc.HostKeys {
-		var blob tpm.Blob
-		if err := blob.UnmarshalBinary(h.Blob); err != nil {
-			return err
-		}
-		key, err := d.devices.tpm.LoadHMACKey(ctx, blob, authority, approvals)
-		if err != nil {
-			return fmt.Errorf("TPM host key %d: %w", h.Number, err)
-		}
-		d.token.hosts[h.Number] = key
-		d.token.newest.Host = h.Number
 	}
 	return nil
 }
@@ -255,9 +200,9 @@ func (d *Daemon) newService() *wallet.Service {
 	return wallet.New(d.meter(wallet.Config{
 		Installation: d.doc.ID,
 		Token:        d.token,
-		Entropy:      entropyPort{d.mixer, d.config.Entropy.Drop},
-		Guard:        guardPort{guard.New(meteredRows{d.ledger, d.metrics}, d.token.RecordMAC, d.clock)},
-		Store:        d.db.Wallets(d.ledger),
+		Entropy:      entropyPort{d.mixer, d.config.Entropy.Drop, d.health},
+		Guard:        guardPort{guard.New(meteredRows{d.guarded, d.metrics}, d.token.RecordMAC, d.guarded.clock())},
+		Store:        d.db.Wallets(d.guarded),
 		Audit:        auditPort{d.audit},
 		Now:          time.Now,
 		KDF:          seal.Argon2{Time: p.Time, Memory: p.Memory, Threads: p.Threads},

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/sigild/sigild/daemon/wallet"
 	"github.com/sigild/sigild/hsm"
 	"github.com/sigild/sigild/ipc"
+	"github.com/sigild/sigild/tpm"
 )
 
 // update writes what is made from the code into docs:
@@ -28,7 +30,7 @@ var update = flag.Bool("update", false, "write the generated parts of docs anew"
 func samples() []error {
 	return []error{
 		&wallet.PINError{}, &guard.WaitError{}, &wallet.TermsError{}, &wallet.DeniedError{}, &wallet.FieldError{Field: "field"},
-		&entropy.SourceError{Source: "kms", Reason: entropy.ReasonFailed}, hsm.ErrObjectLost,
+		&entropy.SourceError{Source: "kms", Reason: entropy.ReasonFailed}, hsm.ErrObjectLost, tpm.ErrUnavailable,
 		ipc.Overloaded("", 0),
 	}
 }
@@ -91,7 +93,7 @@ func TestErrorsDocument(t *testing.T) {
 		title   string
 		advices []advice
 	}{
-		{"The PIN, unlocks and policy", userAdvices()}, {"Wallets and requests", stateAdvices()},
+		{"The PIN, unlocks and policy", userAdvices()}, {"The PIN channel", channelAdvices()}, {"Wallets and requests", stateAdvices()},
 		{"Devices", deviceAdvices()}, {"What was not carried out", requestAdvices()},
 	} {
 		fmt.Fprintf(&b, "\n## %s\n\n| reason | code | repeat | charged | what to do |\n|---|---|---|---|---|\n", group.title)
@@ -162,19 +164,33 @@ func TestErrorsAreComplete(t *testing.T) {
 			t.Errorf("reason %q has no advice in errors_advice.go", reason)
 		}
 	}
-	source, err := os.ReadFile("../ipc/errors.go")
+	for _, reason := range packageReasons(t) {
+		if all[reason] == nil {
+			t.Errorf("reason %q of package ipc is not documented", reason)
+		}
+	}
+}
+
+// packageReasons are the constants of package ipc that name a reason.
+func packageReasons(t *testing.T) (reasons []string) {
+	t.Helper()
+	files, err := filepath.Glob("../ipc/*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	own := regexp.MustCompile(`(?m)^\tReason\w+ += "(\w+)"`).FindAllStringSubmatch(string(source), -1)
-	if len(own) < 10 {
-		t.Fatalf("found %d reasons in package ipc", len(own))
-	}
-	for _, m := range own {
-		if all[m[1]] == nil {
-			t.Errorf("reason %q of package ipc is not documented", m[1])
+	for _, file := range files {
+		source, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range regexp.MustCompile(`(?m)^\tReason\w+ += "(\w+)"`).FindAllStringSubmatch(string(source), -1) {
+			reasons = append(reasons, m[1])
 		}
 	}
+	if len(reasons) < 16 {
+		t.Fatalf("found %d reasons in package ipc", len(reasons))
+	}
+	return reasons
 }
 
 // compareDocument fails when a document is not what the code says, or writes it.

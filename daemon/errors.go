@@ -43,7 +43,7 @@ func ExitCode(err error) int {
 // device that does not answer is not among them: it may come back.
 func mustBeMended() []error {
 	return []error{
-		ErrConfig, ErrLoginRefused, ErrNotProvisioned, ErrProvisioned, ErrInstallation, ErrEnforcement, ErrUnmeasured, ErrOwner,
+		ErrConfig, ErrLoginRefused, ErrPINSource, ErrNotProvisioned, ErrProvisioned, ErrInstallation, ErrEnforcement, ErrUnmeasured, ErrOwner,
 		ErrAnchorMode,
 		store.ErrNotDatabase, store.ErrSchema, guard.ErrCorrupt,
 		hsm.ErrKeyMissing, hsm.ErrKeyDuplicate, hsm.ErrKeyAttributes, hsm.ErrKeyChanged,
@@ -85,12 +85,14 @@ func failures() []failure {
 		{"relock", ipc.CodeUnauthorized, wallet.ErrRelock, "the token lost the unlocked keys: unlock the wallet again", true, false},
 		{"tooManyUnlocks", ipc.CodeLimitExceeded, wallet.ErrTooManyUnlocks, "too many wallets are unlocked", true, true},
 		{"overloaded", ipc.CodeLimitExceeded, wallet.ErrOverloaded, "too many PIN checks are waiting", true, true},
-		{"policyUndecided", codeRejected, wallet.ErrUndecided, "the policy could not decide, so nothing is signed", true, false},
 		{"tooManyAccounts", codeRejected, wallet.ErrTooManyAccounts, "the wallet is full", true, false},
 		{"wrongSender", ipc.CodeInvalidParams, wallet.ErrSender, "from is not the address of this account", true, false},
 		{"undecided", codeRejected, wallet.ErrUndecided, "the policy could not decide: the request lacks what it decides on", true, false},
 		{"digest", ipc.CodeInvalidParams, wallet.ErrDigest, "this digest cannot be signed", false, false},
 		{"databaseRefused", codeUnavailable, guard.ErrRefused, "the database is not known to be the latest: PINs and changes are refused until an operator looks (sigild check)", false, false},
+		{"anchorUnavailable", codeUnavailable, guard.ErrUnanchored, "the TPM did not confirm the change; ask again with the same requestId", false, true},
+		{"anchorUnavailable", codeUnavailable, guard.ErrUnconfirmed, "the TPM does not confirm an earlier change yet; nothing was changed", true, true},
+		{"anchorUnavailable", codeUnavailable, errNotCompared, "the database was not compared with the TPM's counter yet", true, true},
 		{"databaseChanged", ipc.CodeServer, guard.ErrTree, "the database was changed outside the daemon", true, false},
 		{"giveBack", ipc.CodeInvalidParams, guard.ErrGiveBack, "1 to 10 attempts are given back at a time", true, false},
 		{"givenAll", codeRejected, guard.ErrGivenAll, "no more attempts are given back to this wallet", true, false},
@@ -102,9 +104,6 @@ func failures() []failure {
 		{"tokenFault", codeUnavailable, wallet.ErrToken, "the token gave a wrong answer; nothing left the daemon", false, false},
 		{"nonceReused", codeUnavailable, wallet.ErrNonceReused, "the token repeated a signature nonce; nothing left the daemon", false, false},
 		{"measuredState", codeUnavailable, tpm.ErrPCRMismatch, "the host is not in the measured state that its keys are bound to", true, false},
-		{"tpmUnavailable", codeUnavailable, tpm.ErrUnavailable, "the TPM does not answer", true, true},
-		{"anchorUnavailable", codeUnavailable, guard.ErrUnanchored, "the TPM did not confirm the change; ask again with the same requestId", false, true},
-		{"anchorUnavailable", codeUnavailable, guard.ErrUnconfirmed, "the TPM does not confirm an earlier change yet; nothing was changed", true, true},
 		{"auditUnavailable", codeUnavailable, audit.ErrClosed, "the audit log cannot be written, so nothing is signed", false, true},
 		{"keyGone", codeUnavailable, ErrKeyGone, "the record needs a key that this installation does not have", true, false},
 		{"timeout", codeUnavailable, context.DeadlineExceeded, "the request took too long", false, true},
@@ -114,7 +113,7 @@ func failures() []failure {
 // wireError gives the error that a caller gets for err. An *ipc.Error and
 // anything unknown pass: the server makes the latter "internal".
 func wireError(err error) error {
-	for _, convert := range []func(error) *ipc.Error{pinFailure, waitFailure, fieldFailure, termsFailure, policyFailure, sourceFailure, tokenFailure, listed} {
+	for _, convert := range []func(error) *ipc.Error{pinFailure, waitFailure, fieldFailure, termsFailure, policyFailure, sourceFailure, outOfService, tokenFailure, tpmFailure, listed} {
 		if e := convert(err); e != nil {
 			return fmt.Errorf("%w: %w", e, err)
 		}
@@ -203,6 +202,12 @@ func policyFailure(err error) *ipc.Error {
 	return &ipc.Error{Code: codeRejected, Reason: "policyDenied", Message: denied.Error(), Charged: new(bool)}
 }
 
+// chargeable says whether a device's fault cost an attempt.
+func chargeable(err error) *bool {
+	charged := errors.Is(err, wallet.ErrChargeStands)
+	return &charged
+}
+
 // sourceFailure names the source of randomness that stopped a creation.
 func sourceFailure(err error) *ipc.Error {
 	var source *entropy.SourceError
@@ -216,10 +221,27 @@ func sourceFailure(err error) *ipc.Error {
 
 func tokenFailure(err error) *ipc.Error {
 	var failed *hsm.Error
-	if !errors.As(err, &failed) && !errors.Is(err, hsm.ErrObjectLost) {
+	var away *hsm.UnavailableError
+	hung := errors.Is(err, hsm.ErrHung)
+	if !errors.As(err, &failed) && !errors.As(err, &away) && !hung &&
+		!errors.Is(err, hsm.ErrObjectLost) && !errors.Is(err, hsm.ErrNotLoggedIn) {
+		return nil
+	}
+	after, message := 1.0, "the token refused or does not answer"
+	if away != nil {
+		after = away.RetryAfter.Seconds()
+	}
+	return &ipc.Error{Code: codeUnavailable, Reason: "tokenUnavailable", RetryAfter: &after,
+		Charged: chargeable(err), Message: message}
+}
+
+// tpmFailure is for what the TPM answered, or did not.
+func tpmFailure(err error) *ipc.Error {
+	var refused *tpm.CommandError
+	if !errors.As(err, &refused) && !errors.Is(err, tpm.ErrUnavailable) && !errors.Is(err, tpm.ErrSRKChanged) {
 		return nil
 	}
 	after := 1.0
-	return &ipc.Error{Code: codeUnavailable, Reason: "tokenUnavailable", RetryAfter: &after,
-		Message: "the token refused or does not answer"}
+	return &ipc.Error{Code: codeUnavailable, Reason: "tpmUnavailable", RetryAfter: &after,
+		Charged: chargeable(err), Message: "the TPM refused or does not answer"}
 }

@@ -23,7 +23,7 @@ type advice struct {
 // advices has one row for each reason that a caller can meet. The tests hold it
 // against failures, the conversions beside it and package ipc.
 func advices() []advice {
-	return slices.Concat(userAdvices(), stateAdvices(), deviceAdvices(), requestAdvices())
+	return slices.Concat(userAdvices(), channelAdvices(), stateAdvices(), deviceAdvices(), requestAdvices())
 }
 
 // userAdvices are about what the user typed, and may do.
@@ -40,7 +40,18 @@ func userAdvices() []advice {
 		{"relock", neverCharged, "Unlock again with the PIN: the token lost the keys. Nothing was signed."},
 		{"termsExceeded", neverCharged, "Send the PIN with this one, or unlock with other terms. The unlock stays as it was."},
 		{"policyDenied", neverCharged, "Do not repeat it. The wallet's policy says no; `sigild_setPolicy` changes it with the PIN."},
-		{"policyUndecided", neverCharged, "Do not repeat it; tell the operator. The payload does not show what a rule needs."},
+		{"undecided", neverCharged, "Do not repeat it; tell the operator. The payload does not show what a rule needs."},
+	}
+}
+
+// channelAdvices are about how the PIN came.
+func channelAdvices() []advice {
+	return []advice{
+		{ipc.ReasonPlainPINRefused, neverCharged, "Seal the PIN: this uid is not in `pin.plain_from`."},
+		{ipc.ReasonPinKeyUnknown, neverCharged, "Fetch `sigild_pinKey` anew, have the PIN sealed to it and send that."},
+		{ipc.ReasonSealedPINExpired, neverCharged, "Have the PIN sealed anew; compare the clocks if it stays."},
+		{ipc.ReasonSealedPINUsed, neverCharged, "Have the PIN sealed anew: a block is good for one request. The same request, byte by byte, gets the first answer again."},
+		{ipc.ReasonSealedPINInvalid, neverCharged, "Do not repeat it: the block was sealed for other parameters, or changed on the way."},
 	}
 }
 

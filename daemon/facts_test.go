@@ -7,7 +7,6 @@ import (
 
 	"github.com/sigild/sigild/daemon/eth"
 	"github.com/sigild/sigild/daemon/policy"
-	"github.com/sigild/sigild/ipc"
 )
 
 // A fact that is lost on the way makes a policy decide on less than it should.
@@ -51,17 +50,5 @@ func TestPolicyOfCalls(t *testing.T) {
 		if d := p.Decide(policyFacts(payload.facts)); d.Verdict != want {
 			t.Errorf("data %s: %+v", data, d)
 		}
-	}
-}
-
-// No bound is asked for by its name, never by an empty text.
-func TestTermsWithoutTotalValueAllowNone(t *testing.T) {
-	terms := &ipc.Terms{Signatures: 1, Seconds: 1, Policy: ipc.Policy{Operations: []string{"message"}}}
-	if parsed, err := parseTerms(terms, ""); err != nil || parsed.AnyTotal {
-		t.Errorf("%+v, %v", parsed, err)
-	}
-	terms.TotalValue = ipc.Any
-	if parsed, err := parseTerms(terms, ""); err != nil || !parsed.AnyTotal {
-		t.Errorf("%+v, %v", parsed, err)
 	}
 }

@@ -151,6 +151,9 @@ func strictCBOR(data []byte, v any) error {
 	return nil
 }
 
+// newest is the number of the generation that new wallets use.
+func (i *installation) newest() uint32 { return i.Generations[len(i.Generations)-1].Number }
+
 // keysDigest is what the guard root holds of the token's keys:
 // SHA-256("sigild/keys/v1" ‖ for each generation and key: generation (4, big
 // endian) ‖ purpose (1) ‖ length (4) ‖ fingerprint).

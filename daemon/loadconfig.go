@@ -26,13 +26,17 @@ func LoadConfig(path string) (*Config, error) {
 
 // NewLogger writes to w at the configured level, in the configured form.
 func NewLogger(w io.Writer, l config.Log) *slog.Logger {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(l.Level)); err != nil {
-		level = slog.LevelInfo // Load lets no other word through
-	}
+	log, _ := NewLeveledLogger(w, l)
+	return log
+}
+
+// NewLeveledLogger is NewLogger with a level that a reload can change.
+func NewLeveledLogger(w io.Writer, l config.Log) (*slog.Logger, *slog.LevelVar) {
+	level := new(slog.LevelVar)
+	level.Set(levelOf(l))
 	options := &slog.HandlerOptions{Level: level}
 	if l.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
+		return slog.New(slog.NewJSONHandler(w, options)), level
 	}
-	return slog.New(slog.NewTextHandler(w, options))
+	return slog.New(slog.NewTextHandler(w, options)), level
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/sigild/sigild/daemon/config"
 	"github.com/sigild/sigild/daemon/guard"
 	"github.com/sigild/sigild/daemon/store"
+	"github.com/sigild/sigild/hsm"
 	"github.com/sigild/sigild/tpm"
 )
 
@@ -22,7 +23,50 @@ import (
 type maintenance struct {
 	*Daemon
 	stored   *document // not verified until the token's keys are open
+	devices  *devices
+	keys     *hsm.Keys // of the newest generation; nil until openKeys or borrow
 	progress func(line string)
+}
+
+// Close ends the command's hold on the installation.
+func (m *maintenance) Close() error {
+	if m.devices == nil || m.lines != nil {
+		return m.Daemon.Close() // devices that were borrowed are the daemon's
+	}
+	return errors.Join(m.devices.close(), m.Daemon.Close())
+}
+
+// borrow takes over the devices of a daemon that was opened, which must work.
+func (m *maintenance) borrow() error {
+	state := m.lines.token.State()
+	if state.Phase != hsm.Ready {
+		return fmt.Errorf("the devices are not all there: %w", state.Cause)
+	}
+	c := m.lines.token.Last()
+	m.devices = &devices{tpm: m.lines.tpm.tpm, token: c.Token, info: c.Info}
+	m.keys = c.Keys(m.doc.newest())
+	return nil
+}
+
+// openKeys opens every generation of a token that is logged in, and then
+// verifies what was read from the database so far.
+func (m *maintenance) openKeys(ctx context.Context) error {
+	for _, g := range m.doc.Generations {
+		keys, err := openGeneration(ctx, m.devices.token, m.doc.ID, g)
+		if err != nil {
+			return err
+		}
+		m.keys = keys
+	}
+	if err := m.stored.verify(ctx, m.mac); err != nil {
+		return err
+	}
+	return m.checkRoot(ctx, m.mac)
+}
+
+// mac authenticates by the newest record key.
+func (m *maintenance) mac(ctx context.Context, message []byte) ([32]byte, error) {
+	return m.keys.HMAC(ctx, hsm.Record, message)
 }
 
 // openMaintenance opens database, devices and audit log; the token is not
@@ -65,11 +109,11 @@ func (m *maintenance) say(format string, args ...any) {
 func (m *maintenance) commit(ctx context.Context, action string, detail map[string]string, root *guard.Root) error {
 	documents := map[store.Document][]byte{}
 	var err error
-	if documents[store.Installation], err = encodeInstallation(ctx, m.doc, m.token.RecordMAC); err != nil {
+	if documents[store.Installation], err = encodeInstallation(ctx, m.doc, m.mac); err != nil {
 		return err
 	}
 	if root != nil {
-		if documents[store.GuardRoot], err = guard.EncodeRoot(ctx, root, m.token.RecordMAC); err != nil {
+		if documents[store.GuardRoot], err = guard.EncodeRoot(ctx, root, m.mac); err != nil {
 			return err
 		}
 	}
@@ -88,12 +132,12 @@ func (d *Daemon) auditOperator(ctx context.Context, action string, detail map[st
 
 // nextEpoch is the guard root with which the next epoch of the installation
 // begins.
-func (d *Daemon) nextEpoch(ctx context.Context) (*guard.Root, error) {
-	data, err := d.db.Get(ctx, store.GuardRoot)
+func (m *maintenance) nextEpoch(ctx context.Context) (*guard.Root, error) {
+	data, err := m.db.Get(ctx, store.GuardRoot)
 	if err != nil {
 		return nil, err
 	}
-	root, err := guard.DecodeRoot(ctx, data, d.doc.ID, d.token.RecordMAC)
+	root, err := guard.DecodeRoot(ctx, data, m.doc.ID, m.mac)
 	if err != nil {
 		return nil, err
 	}

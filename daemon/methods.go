@@ -111,6 +111,7 @@ func handle[P, R any](d *Daemon, method func(context.Context, *call[P]) (R, erro
 func answer[P, R any](ctx context.Context, d *Daemon, method func(context.Context, *call[P]) (R, error), c *call[P]) (any, error) {
 	result, err := method(ctx, c)
 	if err != nil {
+		d.inspect(ctx, err)
 		return nil, wireError(err)
 	}
 	if d.config.Dev {

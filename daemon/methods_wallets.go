@@ -24,9 +24,9 @@ func (d *Daemon) actor(p wallet.Peer) wallet.Actor {
 // operators are the listed uids, or root. A relay often has the daemon's own
 // uid, so that one is no operator unless the installation is a throw-away one.
 func (d *Daemon) operators() []uint32 {
-	switch {
-	case d.config.Socket.Operators != nil:
-		return d.config.Socket.Operators
+	switch listed := d.settings().Socket.Operators; {
+	case listed != nil:
+		return listed
 	case d.config.Dev:
 		return ownAndRoot(nil)
 	}
@@ -224,6 +224,9 @@ func parseTerms(t *ipc.Terms, bind string) (wallet.Terms, error) {
 	var err error
 	if terms.Rules, err = parsePolicy("terms.policy", &t.Policy); err != nil {
 		return terms, err
+	}
+	if t.TotalValue == "" { // each term is explicit
+		return terms, ipc.InvalidParams("terms.totalValue", `must be a hexadecimal quantity or "any"`)
 	}
 	total, anyTotal, err := parseAmount("terms.totalValue", t.TotalValue)
 	if err != nil {

@@ -18,11 +18,11 @@ import (
 func (d *Daemon) openMetrics() {
 	d.metrics = metrics.New(d.options.Version, slices.Collect(maps.Keys(d.methods())), d.config.Sources())
 	d.metrics.Counter("sigild_token_sessions_opened_total", "PKCS#11 sessions opened.",
-		func() float64 { return float64(d.devices.token.Stats().Opened) })
+		func() float64 { return float64(d.lines.token.Stats().Opened) })
 	d.metrics.Counter("sigild_token_sessions_closed_total", "PKCS#11 sessions closed, most of them after a failure.",
-		func() float64 { return float64(d.devices.token.Stats().Closed) })
+		func() float64 { return float64(d.lines.token.Stats().Closed) })
 	d.metrics.Gauge("sigild_token_sessions_open", "PKCS#11 sessions that are open.",
-		func() float64 { s := d.devices.token.Stats(); return float64(s.Opened - s.Closed) })
+		func() float64 { s := d.lines.token.Stats(); return float64(s.Opened - s.Closed) })
 	d.metrics.Gauge("sigild_unlocked_wallets", "Wallets whose keys stay in the token by an unlock.",
 		func() float64 { return float64(d.wallets.Unlocks()) })
 	d.metrics.Gauge("sigild_unlocked_wallets_limit", "How many wallets may be unlocked at a time.",

@@ -17,6 +17,10 @@ import (
 // wipes. The core does not know whether a terminal or a descriptor answers.
 type Prompt func(ctx context.Context, question string) ([]byte, error)
 
+// ErrPINSource is returned when the token's user PIN lies where others can read
+// it.
+var ErrPINSource = errors.New("the token's PIN is not kept as it must be")
+
 // maxTokenPIN is the longest PIN that is read from a file or a prompt.
 const maxTokenPIN = 1024
 
@@ -53,7 +57,7 @@ func readSecret(path string) ([]byte, error) {
 		return nil, fmt.Errorf("token PIN: %w", err)
 	}
 	if !info.Mode().IsRegular() || info.Mode().Perm()&0o077 != 0 {
-		return nil, fmt.Errorf("token PIN: %s must be a regular file that only its owner may read: chmod 0400 it", path)
+		return nil, fmt.Errorf("%w: %s must be a regular file that only its owner may read: chmod 0400 it", ErrPINSource, path)
 	}
 	buf := make([]byte, maxTokenPIN+1)
 	n, err := io.ReadFull(f, buf)

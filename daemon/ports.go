@@ -74,12 +74,14 @@ func (c chargePort) Passed(ctx context.Context) (wallet.Attempts, error) {
 type entropyPort struct {
 	mixer   *entropy.Mixer
 	dropped []string
+	health  *health
 }
 
 func (e entropyPort) Dropped() []string { return e.dropped }
 
 func (e entropyPort) Seed(ctx context.Context, id seal.ID) (wallet.Seed, error) {
 	s, err := e.mixer.Seed(ctx, id[:])
+	e.health.sourced(err)
 	if err != nil {
 		return nil, err
 	}

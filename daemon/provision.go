@@ -375,9 +375,9 @@ func (p *provisioning) makeAnchor(ctx context.Context) error {
 
 // root is the guard root of the empty database.
 func (p *provisioning) root(ctx context.Context) ([]byte, error) {
-	n, err := resets(p.devices.tpm)(ctx)
+	clock, err := p.devices.tpm.Clock(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return guard.NewRoot(ctx, p.doc.ID, p.doc.keysDigest(), p.anchor.anchor, p.anchor.unclean, n, p.mac)
+	return guard.NewRoot(ctx, p.doc.ID, p.doc.keysDigest(), p.anchor.anchor, p.anchor.unclean, clock.ResetCount, p.mac)
 }

@@ -115,7 +115,7 @@ func (r *recovery) open(ctx context.Context) (err error) {
 	if err := (loginMarks{r.db, r.doc.ID}).login(ctx, r.devices.token, r.pin); err != nil {
 		return err
 	}
-	return r.openKeys(ctx, r.stored)
+	return r.openKeys(ctx)
 }
 
 // tokenPIN is the PIN that the code protects, or else the configured source's.

@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/user"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -17,6 +16,7 @@ import (
 
 	"github.com/sigild/sigild/daemon/config"
 	"github.com/sigild/sigild/daemon/wallet"
+	"github.com/sigild/sigild/hsm"
 	"github.com/sigild/sigild/ipc"
 )
 
@@ -34,9 +34,34 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	d.log.Info("ready", "installation", hexText(d.doc.ID[:]), "socket", c.Socket.Path,
-		"identityKey", hexText(d.identityKey()), "version", o.Version, "dev", c.Dev)
+	d.announce()
 	return d.Serve(ctx, listener)
+}
+
+// announce logs that the socket is served, and what is missing.
+func (d *Daemon) announce() {
+	attributes := []any{"installation", hexText(d.doc.ID[:]), "socket", d.config.Socket.Path,
+		"identityKey", hexText(d.identityKey()), "version", d.options.Version, "dev", d.config.Dev}
+	state, reasons := d.health.report()
+	if state == stateReady {
+		d.log.Info(stateReady, attributes...)
+		return
+	}
+	d.log.Warn("serving", append(attributes, "state", state)...)
+	for _, r := range reasons {
+		d.log.Warn("missing", "reason", r.Reason, "detail", r.Detail, "works", r.Works, "action", r.Action)
+	}
+}
+
+// reportToken logs each change of the token's state.
+func (d *Daemon) reportToken(s hsm.SupervisorState) {
+	if s.Phase == hsm.Ready {
+		d.log.Info("the token can be used", "recoveries", s.Recoveries)
+		return
+	}
+	c := conditionOf(tokenReason(s))
+	d.log.Warn("the token cannot be used", "phase", s.Phase.String(), "reason", c.reason, "error", s.Cause,
+		"works", c.works, "action", c.action)
 }
 
 // listen takes systemd's socket when it gave one, and else makes the
@@ -71,8 +96,8 @@ func groupID(group string) (int, error) {
 // Serve answers on listener until ctx ends, then lets requests under way
 // finish.
 func (d *Daemon) Serve(ctx context.Context, listener net.Listener) error {
-	server := ipc.NewServer(ipc.Options{Limits: limits(d.config.Limits), Allow: allowed(d.config.Socket.Allow),
-		Methods: d.allMethods(), Logger: d.log, OnRequest: d.logRequest})
+	server := ipc.NewServer(ipc.Options{Limits: limits(d.config.Limits), Allow: d.allows,
+		Methods: d.admitted(d.allMethods()), Logger: d.log, OnRequest: d.logRequest})
 	var background sync.WaitGroup
 	defer background.Wait()
 	purging, stop := context.WithCancel(ctx)
@@ -82,11 +107,14 @@ func (d *Daemon) Serve(ctx context.Context, listener net.Listener) error {
 	defer blind()
 	background.Go(func() { d.newWatcher().run(watching) })
 	background.Go(func() { d.observe(watching) })
+	background.Go(func() { d.reloads(purging) })
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(context.WithoutCancel(ctx), listener) }()
+	var refused error
 	select {
 	case err := <-done:
 		return err
+	case refused = <-d.lines.ended:
 	case <-ctx.Done():
 	}
 	d.log.Info("stopping")
@@ -95,7 +123,7 @@ func (d *Daemon) Serve(ctx context.Context, listener net.Listener) error {
 	defer cancel()
 	err := server.Shutdown(drain)
 	d.end()
-	return errors.Join(err, served(<-done))
+	return errors.Join(refused, err, served(<-done))
 }
 
 // served says how serving ended after a stop signal. One that came before the
@@ -116,7 +144,7 @@ func (d *Daemon) purge(ctx context.Context) {
 	tick := time.NewTicker(purgeInterval)
 	defer tick.Stop()
 	for {
-		n, err := d.wallets.Purge(ctx, self, time.Duration(d.config.Wallets.DeleteGrace))
+		n, err := d.wallets.Purge(ctx, self, time.Duration(d.settings().Wallets.DeleteGrace))
 		if err != nil && ctx.Err() == nil {
 			d.log.Error("purge", "error", err)
 		}
@@ -129,12 +157,6 @@ func (d *Daemon) purge(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
-}
-
-// allowed lets the listed uids in; without a list the daemon's own and root.
-func allowed(uids []uint32) func(ipc.Peer) bool {
-	uids = ownAndRoot(uids)
-	return func(p ipc.Peer) bool { return slices.Contains(uids, p.UID) }
 }
 
 // ownAndRoot are the listed uids, or the daemon's own and root.
@@ -159,7 +181,7 @@ func limits(l config.Limits) ipc.Limits {
 func (d *Daemon) logRequest(ctx context.Context, r ipc.RequestInfo) {
 	d.countRequest(r)
 	attrs := []slog.Attr{slog.Uint64("uid", uint64(r.Peer.UID)), slog.Int("pid", int(r.Peer.PID)),
-		slog.String("method", r.Method), slog.Duration("duration", r.Duration)}
+		slog.String("method", d.metrics.Method(r.Method)), slog.Duration("duration", r.Duration)}
 	if r.Err == nil {
 		d.log.LogAttrs(ctx, slog.LevelInfo, "request", append(attrs, slog.String("result", "ok"))...)
 		return
@@ -168,6 +190,18 @@ func (d *Daemon) logRequest(ctx context.Context, r ipc.RequestInfo) {
 	if reason == "" {
 		reason = ipc.ReasonInternal
 	}
-	attrs = append(attrs, slog.String("result", reason), slog.String("error", r.Err.Error()))
+	attrs = append(attrs, slog.String("result", reason))
+	if callersWords(reason) {
+		d.log.LogAttrs(ctx, slog.LevelWarn, "request", attrs...)
+		return
+	}
+	attrs = append(attrs, slog.String("error", r.Err.Error()))
 	d.log.LogAttrs(ctx, slog.LevelWarn, "request", attrs...)
+}
+
+// callersWords reports whether errors of a reason repeat what the caller wrote,
+// such as the name of a member that is not known. It could be anything, also a
+// PIN in the wrong place: the caller is told, the log is not.
+func callersWords(reason string) bool {
+	return reason == ipc.ReasonInvalidParams || reason == ipc.ReasonMethodNotFound
 }

@@ -48,7 +48,7 @@ func (d *Daemon) pinKey(ctx context.Context, _ *call[ipc.PinKeyParams]) (*ipc.Pi
 
 // plainPIN says whether a peer may send PINs in the clear.
 func (d *Daemon) plainPIN(uid uint32) bool {
-	return slices.Contains(ownAndRoot(d.config.PIN.PlainFrom), uid)
+	return slices.Contains(ownAndRoot(d.settings().PIN.PlainFrom), uid)
 }
 
 // pinFields are the fields of a parameter struct that deal with PINs; nil where

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/sigild/sigild/daemon/entropy"
+	"github.com/sigild/sigild/hsm"
+	"github.com/sigild/sigild/tpm"
 )
 
 // openSources makes a mixer of every source that the configuration keeps.
@@ -25,9 +27,9 @@ func (d *Daemon) openSources(ctx context.Context) error {
 func (d *Daemon) source(ctx context.Context, name string) (entropy.Source, error) {
 	switch name {
 	case "tpm":
-		return entropy.NewDevice("tpm", d.chipModel, d.devices.tpm.Random), nil
+		return entropy.NewDevice("tpm", d.chipModel, d.lines.tpm.Random), nil
 	case "token":
-		return entropy.NewDevice("token", d.tokenModel, d.devices.token.Random), nil
+		return entropy.NewDevice("token", d.tokenModel, d.token.Random), nil
 	}
 	k := d.config.KMS
 	return entropy.NewKMS(ctx, entropy.KMSConfig{Region: k.Region, Endpoint: k.Endpoint,
@@ -35,11 +37,18 @@ func (d *Daemon) source(ctx context.Context, name string) (entropy.Source, error
 }
 
 func (d *Daemon) chipModel(context.Context) (manufacturer, model, version string, err error) {
-	i := d.devices.chip
+	i := d.lines.tpm.chip.Load()
+	if i == nil {
+		return "", "", "", tpm.ErrUnavailable
+	}
 	return i.Manufacturer, i.VendorString, i.FirmwareVersion, nil
 }
 
 func (d *Daemon) tokenModel(context.Context) (manufacturer, model, version string, err error) {
-	i := d.devices.info
+	c := d.lines.token.Last()
+	if c == nil {
+		return "", "", "", hsm.ErrUnavailable
+	}
+	i := c.Info
 	return i.Manufacturer, i.Model, i.FirmwareVersion, nil
 }

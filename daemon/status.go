@@ -5,13 +5,19 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/sigild/sigild/daemon/seal"
+	"github.com/sigild/sigild/hsm"
 	"github.com/sigild/sigild/ipc"
 )
 
 // identityKey is the public half of the installation's identity key: the
-// uncompressed point, 65 bytes (SEC 1).
+// uncompressed point, 65 bytes (SEC 1). Until the token was seen there is none.
 func (d *Daemon) identityKey() []byte {
-	b, err := d.identity.Bytes()
+	key := d.identity.Load()
+	if key == nil {
+		return nil
+	}
+	b, err := key.Bytes()
 	if err != nil { // it was checked to be on the curve when it was opened
 		return nil
 	}
@@ -24,31 +30,37 @@ func (d *Daemon) status(ctx context.Context, c *call[ipc.StatusParams]) (*ipc.St
 	if err != nil {
 		return nil, err
 	}
-	k, guarded := d.config.PIN, d.ledger.Status()
+	k := d.config.PIN
+	state, reasons := d.health.report()
 	return &ipc.StatusResult{
-		APIVersion: ipc.APIVersion, Version: d.options.Version, State: state(guarded), Dev: d.config.Dev,
+		APIVersion: ipc.APIVersion, Version: d.options.Version, State: state, Reasons: reasons, Dev: d.config.Dev,
 		Installation: d.doc.ID[:], IdentityKey: d.identityKey(),
 		Token: d.tokenStatus(), TPM: d.tpmStatus(),
 		Entropy: ipc.EntropyStatus{Sources: d.mixer.Sources(), Dropped: d.config.Entropy.Drop},
 		Wallets: int(wallets),
 		PINCheck: ipc.PINCheckStatus{Argon2: fmt.Sprintf("m=%d,t=%d,p=%d", k.Memory, k.Time, k.Threads),
 			Anchor: d.doc.Anchor.Mode, Failures: int(k.Consecutive), PlainPIN: d.plainPIN(c.peer.UID)},
-		Notes: append(guardNotes(guarded), d.notes()...),
+		Notes: append(guardNotes(d.guarded.status()), d.notes()...),
 	}, nil
 }
 
 func (d *Daemon) tokenStatus() ipc.TokenStatus {
-	i := d.devices.info
-	return ipc.TokenStatus{
-		Model: i.Model, Manufacturer: i.Manufacturer, Serial: i.Serial, Firmware: i.FirmwareVersion,
-		Enforcement: d.keys.Enforcement(), Custody: string(d.token.custody),
-		WrapMechanism: fmt.Sprintf("%#x", d.token.Mechanism()), Generation: int(d.token.newest.Token),
+	status := ipc.TokenStatus{Custody: string(d.token.Custody()),
+		WrapMechanism: fmt.Sprintf("%#x", d.token.Mechanism()), Generation: int(d.token.newest.Token)}
+	if c := d.lines.token.Last(); c != nil {
+		i := c.Info
+		status.Model, status.Manufacturer, status.Serial, status.Firmware = i.Model, i.Manufacturer, i.Serial, i.FirmwareVersion
+		status.Enforcement = c.Keys(d.token.newest.Token).Enforcement()
 	}
+	return status
 }
 
 func (d *Daemon) tpmStatus() ipc.TPMStatus {
-	return ipc.TPMStatus{Manufacturer: d.devices.chip.Manufacturer, Firmware: d.devices.chip.FirmwareVersion,
-		PCRProfile: d.doc.Profile, PCRs: slices.Clone(d.doc.PCRs)}
+	status := ipc.TPMStatus{PCRProfile: d.doc.Profile, PCRs: slices.Clone(d.doc.PCRs)}
+	if chip := d.lines.tpm.chip.Load(); chip != nil {
+		status.Manufacturer, status.Firmware = chip.Manufacturer, chip.FirmwareVersion
+	}
+	return status
 }
 
 // notes say in plain words which promise is weaker on this host than it could be.
@@ -57,10 +69,10 @@ func (d *Daemon) notes() []string {
 	if d.config.Dev {
 		notes = append(notes, "this is a throw-away development installation")
 	}
-	if d.token.custody == "software-token" {
+	if d.token.Custody() == seal.CustodySoftwareToken {
 		notes = append(notes, "the token is software: its keys are in this process's memory while they are used")
 	}
-	if e := d.keys.Enforcement(); e != "token" {
+	if e := d.tokenStatus().Enforcement; e != "" && e != hsm.EnforcedByToken {
 		notes = append(notes, "the token does not enforce unwrap templates ("+e+"): whoever has its user PIN and a wrapped key can read the key")
 	}
 	for _, name := range d.config.Entropy.Drop {

@@ -9,12 +9,13 @@ import (
 // What is left out is not allowed: the wire has no silent "any".
 func TestTermsHaveNoSilentAny(t *testing.T) {
 	base := ipc.Terms{Signatures: 1, Seconds: 60, Policy: ipc.Policy{Operations: []string{"message"}}}
-	terms, err := parseTerms(&base, "uid")
-	if err != nil {
-		t.Fatal(err)
+	if terms, err := parseTerms(&base, "uid"); err == nil {
+		t.Errorf("terms without a total value: %+v", terms)
 	}
-	if terms.AnyTotal || terms.TotalValue != nil {
-		t.Errorf("no total value: %+v", terms)
+	base.TotalValue = "0x0"
+	terms, err := parseTerms(&base, "uid")
+	if err != nil || terms.AnyTotal || terms.TotalValue.Sign() != 0 {
+		t.Fatalf("%+v, %v", terms, err)
 	}
 	if r := terms.Rules; r.AnyChain || r.AnyRecipient || r.AnySelector || r.AnyValue || r.AnyCost || r.ContractCreation {
 		t.Errorf("an empty policy allows %+v", r)
@@ -33,7 +34,7 @@ func TestTermsHaveNoSilentAny(t *testing.T) {
 		func(x *ipc.Terms) { x.Policy.Chains = []string{"any", "eip155:1"} },
 		func(x *ipc.Terms) { x.Policy.Operations = []string{"everything"} },
 	} {
-		x := ipc.Terms{Signatures: 1, Seconds: 60, Policy: ipc.Policy{Operations: []string{"message"}}}
+		x := ipc.Terms{Signatures: 1, Seconds: 60, TotalValue: "0x0", Policy: ipc.Policy{Operations: []string{"message"}}}
 		bad(&x)
 		if got, err := parseTerms(&x, ""); err == nil {
 			t.Errorf("%+v was taken as %+v", x, got)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/sigild/sigild/daemon/config"
 	"github.com/sigild/sigild/daemon/seal"
 	"github.com/sigild/sigild/daemon/wallet"
 	"github.com/sigild/sigild/hsm"
@@ -17,53 +18,99 @@ import (
 // a host key that this installation does not have.
 var ErrKeyGone = errors.New("the record needs a key that this installation does not have")
 
-// token joins the PKCS#11 token and the TPM host keys to what wallets need.
+// token joins the PKCS#11 token and the TPM host keys to what wallets need. It
+// takes the keys anew for each call, since they are lost with the log-in.
 type token struct {
-	module    *hsm.Token
-	keys      map[uint32]*hsm.Keys // by generation
-	mechanism map[uint32]uint64
+	line      *hsm.Supervisor
+	chip      *tpmLine
+	config    config.Token
+	mechanism map[uint32]uint64 // by generation
 	hosts     map[uint32]*tpm.HMACKey
 	newest    seal.KeyIDs
-	identity  crypto.Signer
-	custody   seal.Custody
+	fault     tokenFault
 }
 
-func (t *token) Keys() seal.KeyIDs     { return t.newest }
-func (t *token) Mechanism() uint64     { return t.mechanism[t.newest.Token] }
-func (t *token) Custody() seal.Custody { return t.custody }
-func (t *token) current() *hsm.Keys    { return t.keys[t.newest.Token] }
+func (t *token) Keys() seal.KeyIDs { return t.newest }
+func (t *token) Mechanism() uint64 { return t.mechanism[t.newest.Token] }
+
+// Custody is that of the token seen last; new wallets need it to be there.
+func (t *token) Custody() seal.Custody {
+	c := t.line.Last()
+	if c == nil {
+		return custody(t.config, hsm.Info{})
+	}
+	return custody(t.config, c.Info)
+}
+
+// keys gives a generation's keys as they are now.
+func (t *token) keys(ctx context.Context, generation uint32) (*hsm.Keys, error) {
+	if _, known := t.mechanism[generation]; !known {
+		return nil, fmt.Errorf("%w: generation %d", ErrKeyGone, generation)
+	}
+	if err := t.fault.check(); err != nil {
+		return nil, err
+	}
+	c, err := t.line.Connection(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.Keys(generation), nil
+}
+
+// with runs a call that may be repeated, and repeats it once after a fault of
+// the session, the log-in or the device, as soon as the token is back.
+func with[T any](ctx context.Context, t *token, generation uint32, call func(*hsm.Keys) (T, error)) (T, error) {
+	var zero T
+	keys, err := t.keys(ctx, generation)
+	if err != nil {
+		return zero, err
+	}
+	value, err := call(keys)
+	if err == nil || !hsm.Recoverable(err) || ctx.Err() != nil {
+		return value, err
+	}
+	keys, away := t.keys(ctx, generation)
+	if away != nil {
+		return zero, fmt.Errorf("%w: %w", away, err)
+	}
+	return call(keys)
+}
+
+// newRoot is what GenerateRoot gives.
+type newRoot struct {
+	object hsm.Object
+	point  [65]byte
+}
 
 func (t *token) GenerateRoot(ctx context.Context) (wallet.Object, [65]byte, error) {
-	o, p, err := t.current().GenerateRoot(ctx)
-	return o, p, err
+	r, err := with(ctx, t, t.newest.Token, func(k *hsm.Keys) (r newRoot, err error) {
+		r.object, r.point, err = k.GenerateRoot(ctx)
+		return r, err
+	})
+	return r.object, r.point, err
 }
 
 func (t *token) ImportSecret(ctx context.Context, secret []byte) (wallet.Object, error) {
-	return t.current().ImportSecret(ctx, secret)
+	return with(ctx, t, t.newest.Token, func(k *hsm.Keys) (hsm.Object, error) { return k.ImportSecret(ctx, secret) })
 }
 
 func (t *token) Wrap(ctx context.Context, k seal.KeyIDs, c wallet.Class, o wallet.Object) ([]byte, error) {
-	keys, known := t.keys[k.Token]
-	if !known {
-		return nil, fmt.Errorf("%w: generation %d", ErrKeyGone, k.Token)
-	}
 	p, err := purpose(c)
 	if err != nil {
 		return nil, err
 	}
-	return keys.Wrap(ctx, p, o.(hsm.Object))
+	return with(ctx, t, k.Token, func(k *hsm.Keys) ([]byte, error) { return k.Wrap(ctx, p, o.(hsm.Object)) })
 }
 
 func (t *token) Unwrap(ctx context.Context, k seal.KeyIDs, mechanism uint64, c wallet.Class, wrapped []byte) (wallet.Object, error) {
-	keys, known := t.keys[k.Token]
-	if !known || mechanism != t.mechanism[k.Token] {
+	if known, ok := t.mechanism[k.Token]; !ok || mechanism != known {
 		return nil, fmt.Errorf("%w: generation %d, mechanism %#x", ErrKeyGone, k.Token, mechanism)
 	}
 	p, err := purpose(c)
 	if err != nil {
 		return nil, err
 	}
-	return keys.Unwrap(ctx, p, wrapped)
+	return with(ctx, t, k.Token, func(k *hsm.Keys) (hsm.Object, error) { return k.Unwrap(ctx, p, wrapped) })
 }
 
 func purpose(c wallet.Class) (hsm.Purpose, error) {
@@ -77,60 +124,100 @@ func purpose(c wallet.Class) (hsm.Purpose, error) {
 }
 
 func (t *token) HMACSHA512(ctx context.Context, o wallet.Object, data []byte) ([64]byte, error) {
-	return t.current().HMACSHA512(ctx, o.(hsm.Object), data)
+	return useObject(ctx, t, o, func(k *hsm.Keys, o hsm.Object) ([64]byte, error) { return k.HMACSHA512(ctx, o, data) })
 }
 
 func (t *token) SignECDSA(ctx context.Context, o wallet.Object, digest [32]byte) ([64]byte, error) {
-	sig, err := t.current().SignECDSA(ctx, o.(hsm.Object), digest)
-	if errors.Is(err, hsm.ErrObjectLost) {
-		return sig, fmt.Errorf("%w: %w", wallet.ErrObjectLost, err)
-	}
-	return sig, err
+	return useObject(ctx, t, o, func(k *hsm.Keys, o hsm.Object) ([64]byte, error) { return k.SignECDSA(ctx, o, digest) })
 }
 
+// useObject runs a call on a session object. An object that is gone is said to
+// be so whatever else is wrong: its owner must unlock again.
+func useObject[T any](ctx context.Context, t *token, o wallet.Object, call func(*hsm.Keys, hsm.Object) (T, error)) (T, error) {
+	object := o.(hsm.Object)
+	value, err := with(ctx, t, t.newest.Token, func(k *hsm.Keys) (T, error) { return call(k, object) })
+	if err != nil && object.Lost() {
+		return value, fmt.Errorf("%w: %w", wallet.ErrObjectLost, err)
+	}
+	return value, err
+}
+
+// Destroy needs no working token: objects of one that is gone went with it.
 func (t *token) Destroy(ctx context.Context, objects ...wallet.Object) error {
+	c := t.line.Last()
+	if c == nil {
+		return nil
+	}
 	list := make([]hsm.Object, 0, len(objects))
 	for _, o := range objects {
 		list = append(list, o.(hsm.Object))
 	}
-	return t.current().Destroy(ctx, list...)
+	return c.Keys(t.newest.Token).Destroy(ctx, list...)
 }
 
 // FeedRandom is best effort by its nature: most tokens refuse C_SeedRandom,
 // and the mix does not depend on it.
 func (t *token) FeedRandom(ctx context.Context, feed []byte) error {
-	err := t.module.SeedRandom(ctx, feed)
+	c, err := t.line.Connection(ctx)
+	if err != nil {
+		return err
+	}
+	err = c.Token.SeedRandom(ctx, feed)
 	if errors.Is(err, hsm.ErrUnsupported) {
 		return nil
 	}
 	return err
 }
 
+// Random is the token as a source of randomness.
+func (t *token) Random(ctx context.Context, n int) ([]byte, error) {
+	c, err := t.line.Connection(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return c.Token.Random(ctx, n)
+}
+
 func (t *token) RecordMAC(ctx context.Context, message []byte) ([32]byte, error) {
-	return t.current().HMAC(ctx, hsm.Record, message)
+	return with(ctx, t, t.newest.Token, func(k *hsm.Keys) ([32]byte, error) { return k.HMAC(ctx, hsm.Record, message) })
 }
 
-func (t *token) SignReceipt(_ context.Context, digest [32]byte) ([]byte, error) {
-	return t.identity.Sign(rand.Reader, digest[:], crypto.SHA256)
+func (t *token) SignReceipt(ctx context.Context, digest [32]byte) ([]byte, error) {
+	return with(ctx, t, t.newest.Token, func(k *hsm.Keys) ([]byte, error) {
+		signer, err := k.Signer(hsm.Identity)
+		if err != nil {
+			return nil, err
+		}
+		return signer.Sign(rand.Reader, digest[:], crypto.SHA256)
+	})
 }
 
+// Factors refuses before anything is charged when a device is away.
 func (t *token) Factors(k seal.KeyIDs) (seal.Factors, error) {
-	keys, host := t.keys[k.Token], t.hosts[k.Host]
-	if keys == nil || host == nil {
+	host := t.hosts[k.Host]
+	if _, known := t.mechanism[k.Token]; !known || host == nil {
 		return nil, fmt.Errorf("%w: generation %d, host key %d", ErrKeyGone, k.Token, k.Host)
 	}
-	return factors{keys, host}, nil
+	if _, err := t.keys(context.Background(), k.Token); err != nil { // waits for the patience at most
+		return nil, err
+	}
+	if err := t.chip.gate.wait(context.Background()); err != nil {
+		t.chip.kick()
+		return nil, err
+	}
+	return factors{t, k.Token, host}, nil
 }
 
 type factors struct {
-	keys *hsm.Keys
-	host *tpm.HMACKey
+	token      *token
+	generation uint32
+	host       *tpm.HMACKey
 }
 
 func (f factors) Pepper(ctx context.Context, message []byte) ([32]byte, error) {
-	return f.keys.HMAC(ctx, hsm.PIN, message)
+	return with(ctx, f.token, f.generation, func(k *hsm.Keys) ([32]byte, error) { return k.HMAC(ctx, hsm.PIN, message) })
 }
 
 func (f factors) Host(ctx context.Context, message []byte) ([32]byte, error) {
-	return f.host.HMAC(ctx, message)
+	return f.token.chip.mac(ctx, f.host, message)
 }

@@ -25,10 +25,18 @@ type probe struct {
 // read of the database.
 func (d *Daemon) probes() []probe {
 	return []probe{
-		{"token", d.keys.ProbeSign},
-		{"tpm", func(ctx context.Context) error { _, err := d.devices.tpm.Clock(ctx); return err }},
+		{"token", d.probeToken},
+		{"tpm", d.lines.tpm.probe},
 		{"store", func(ctx context.Context) error { _, err := d.db.Count(ctx); return err }},
 	}
+}
+
+func (d *Daemon) probeToken(ctx context.Context) error {
+	c, err := d.lines.token.Connection(ctx)
+	if err != nil {
+		return err
+	}
+	return c.Keys(d.token.newest.Token).ProbeSign(ctx)
 }
 
 // Without a watchdog the probes run at this pace.

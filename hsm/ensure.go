@@ -60,7 +60,8 @@ func (t *Token) ensureKey(ctx context.Context, o owner, p Purpose, mech uint, re
 	}
 	spec, _ := specOf(p)
 	created, err := do(ctx, t.keepers, "ensure the key "+p.String(), work[bool]{
-		run: func(s *session) (bool, error) { return s.ensure(o, spec, mech) },
+		once: true,
+		run:  func(s *session) (bool, error) { return s.ensure(o, spec, mech) },
 	})
 	switch {
 	case errors.Is(err, errNoMechanism):

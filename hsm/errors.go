@@ -19,6 +19,12 @@ var (
 	ErrNotLoggedIn = errors.New("hsm: not logged in to the token")
 	// ErrClosed is returned when the token was closed.
 	ErrClosed = errors.New("hsm: the token is closed")
+	// ErrHung is returned when every session that could serve a call is in the
+	// module for longer than the call timeout. It ends when the module answers.
+	ErrHung = errors.New("hsm: the module does not answer")
+	// ErrUnavailable is returned while a Supervisor has no working token; see
+	// UnavailableError.
+	ErrUnavailable = errors.New("hsm: the token is not available")
 	// ErrUnsupported is returned when the token lacks the ability.
 	ErrUnsupported = errors.New("hsm: the token does not support this")
 	// ErrTokenNotFound is returned when not exactly one present token matches.
@@ -117,6 +123,20 @@ func classOf(err error) Class {
 		return e.Class
 	}
 	return GiveUp
+}
+
+// Recoverable reports whether err is a fault of the session, the log-in, the
+// handles or the device, so that the same call may succeed after a recovery.
+func Recoverable(err error) bool {
+	return errors.Is(err, ErrNotLoggedIn) || classOf(err) != GiveUp
+}
+
+// PINJudged reports whether err is the token's answer to the user PIN: it refused
+// it, or locked it.
+func PINJudged(err error) bool {
+	var e *Error
+	return errors.Is(err, ErrPINIncorrect) || errors.Is(err, ErrPINLocked) ||
+		errors.As(err, &e) && e.Func == "C_Login" && judgesPIN(e.Code)
 }
 
 // refusedTemplate reports whether the token rejects the attributes given, and

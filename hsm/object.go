@@ -33,8 +33,14 @@ func (k *Keys) reference(o Object) (*reference, error) {
 	return o.ref, nil
 }
 
+// Lost reports whether the object is gone: it was destroyed, or its session or
+// log-in is.
+func (o Object) Lost() bool {
+	return o.ref == nil || o.ref.destroyed.Load() || o.ref.life.gone.Load() || o.ref.life.epoch != o.ref.token.epoch.Load()
+}
+
 func (k *Keys) lost(r *reference) bool {
-	return r.token != k.token || r.destroyed.Load() || r.life.gone.Load() || r.life.epoch != k.token.epoch.Load()
+	return r.token != k.token || Object{r}.Lost()
 }
 
 // made wraps a handle that was just made on s.

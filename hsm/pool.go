@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync/atomic"
+	"time"
 )
 
 // pool is a fixed number of sessions. A session is opened when it is first
@@ -12,14 +13,29 @@ type pool struct {
 	token  *Token
 	keeper bool // its sessions own session objects, and may write
 	free   chan *session
+	all    []*session // as made; only their atomic fields may be read here
 }
 
 func newPool(t *Token, size int, keeper bool) *pool {
 	p := &pool{token: t, keeper: keeper, free: make(chan *session, size)}
 	for range size {
-		p.free <- &session{pool: p}
+		s := &session{pool: p}
+		p.all = append(p.all, s)
+		p.free <- s
 	}
 	return p
+}
+
+// hung counts the sessions whose call is in the module for longer than the call
+// timeout, so that no caller waits for it any more.
+func (p *pool) hung() int {
+	n, limit := 0, p.token.cfg.CallTimeout
+	for _, s := range p.all {
+		if begun := s.begun.Load(); begun != nil && time.Since(*begun) > limit {
+			n++
+		}
+	}
+	return n
 }
 
 // take waits for a free session.
@@ -28,6 +44,14 @@ func (p *pool) take(ctx context.Context) (*session, error) {
 	case <-p.token.closing:
 		return nil, ErrClosed
 	default:
+	}
+	select {
+	case s := <-p.free:
+		return s, nil
+	default:
+	}
+	if p.hung() == len(p.all) {
+		return nil, fmt.Errorf("%w: all %d of this kind", ErrHung, len(p.all))
 	}
 	select {
 	case s := <-p.free:
@@ -73,6 +97,7 @@ type work[T any] struct {
 	discard func(*session, T) // undoes or wipes a result that nobody waits for
 	release func()            // frees the inputs, once, when they are not needed any more
 	bare    bool              // needs the turn, but no open session
+	once    bool              // must not be run again after a session fault
 }
 
 // The states of a call. The caller and the session's goroutine race to leave
@@ -137,13 +162,12 @@ func (c *call[T]) finish(value T, err error) bool {
 // serve runs w on its session and gives the session back. A result that nobody
 // waits for is discarded.
 func (c *call[T]) serve(s *session, w work[T]) {
-	var value T
-	var err error
-	if !w.bare {
-		err = s.open()
-	}
-	if err == nil {
-		value, err = w.run(s)
+	now := time.Now()
+	s.begun.Store(&now)
+	value, err := w.attempt(s)
+	if err != nil && c.state.Load() == running && w.repeatable() && s.worthRepeating(err) {
+		s.close()
+		value, err = w.attempt(s)
 	}
 	if w.release != nil {
 		w.release()
@@ -155,5 +179,23 @@ func (c *call[T]) serve(s *session, w work[T]) {
 		}
 	}
 	s.settle(err)
+	s.begun.Store(nil)
+	s.pool.token.observe(err)
 	s.pool.put(s)
 }
+
+// attempt runs w once, on an open session.
+func (w work[T]) attempt(s *session) (T, error) {
+	if !w.bare {
+		if err := s.open(); err != nil {
+			var zero T
+			return zero, err
+		}
+	}
+	return w.run(s)
+}
+
+// repeatable reports whether w may be run again on another session. What runs
+// here either has no effect or makes session objects, which a failed call did
+// not make.
+func (w work[T]) repeatable() bool { return !w.bare && !w.once }

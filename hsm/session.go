@@ -2,6 +2,7 @@ package hsm
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/miekg/pkcs11"
 )
@@ -21,6 +22,8 @@ type session struct {
 	handle  sessionHandle
 	life    *life // nil when no session is open
 	suspect bool  // close it after this call
+
+	begun atomic.Pointer[time.Time] // since when a call is in the module; nil when none is
 }
 
 // open makes sure that a session is open and has the log-in.
@@ -133,6 +136,12 @@ func (s *session) broken(class Class, code uint) bool {
 		return !s.pool.keeper || certain(code) || !s.usable()
 	}
 	return true
+}
+
+// worthRepeating reports whether the fault was the session's, so that the same
+// call may succeed on a new one.
+func (s *session) worthRepeating(err error) bool {
+	return s.life != nil && classOf(err) == NewSession && s.broken(NewSession, codeOf(err))
 }
 
 // certain reports whether the code itself says that the session is unusable.

@@ -146,7 +146,9 @@ func (k *keySigner) attempt(ctx context.Context, digest []byte) ([]byte, error) 
 	}
 	return await(ctx, "sign", func() ([]byte, error) {
 		defer func() { s.turns <- struct{}{} }()
-		return k.signTwice(s, digest)
+		signature, err := k.signTwice(s, digest)
+		k.keys.token.observe(err)
+		return signature, err
 	}, nil)
 }
 

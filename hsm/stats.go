@@ -16,3 +16,34 @@ func (t *Token) Stats() Stats {
 	closed := t.counts.closed.Load() // first, so that it is never the larger one
 	return Stats{Opened: t.counts.opened.Load(), Closed: closed}
 }
+
+// Stats gives the sum over all openings of the token. A call that a lost module
+// never answered stays open in it.
+func (s *Supervisor) Stats() Stats {
+	s.mu.Lock()
+	sum, c := s.counted, s.current
+	s.mu.Unlock()
+	if c != nil && c.Token.open() {
+		now := c.Token.Stats()
+		sum.Opened, sum.Closed = sum.Opened+now.Opened, sum.Closed+now.Closed
+	}
+	return sum
+}
+
+// count adds an opening that came to its end.
+func (s *Supervisor) count(of Stats) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.counted.Opened += of.Opened
+	s.counted.Closed += of.Closed
+}
+
+// open reports whether Close has not begun.
+func (t *Token) open() bool {
+	select {
+	case <-t.closing:
+		return false
+	default:
+		return true
+	}
+}

@@ -2,6 +2,7 @@ package hsm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -23,6 +24,8 @@ type Token struct {
 	// epoch counts how often the log-in, and with it every handle, was lost.
 	epoch  atomic.Uint64
 	counts counts
+
+	faults chan error // for a Supervisor; holds one
 
 	closing   chan struct{} // closed when Close begins
 	closeOnce sync.Once
@@ -55,7 +58,7 @@ func openToken(cfg Config) (*Token, error) {
 		defer n.unload()
 		return nil, explain(cfg, err)
 	}
-	t := &Token{cfg: cfg, native: n, signer: sg, closing: make(chan struct{}), login: newLogin()}
+	t := &Token{cfg: cfg, native: n, signer: sg, closing: make(chan struct{}), faults: make(chan error, 1), login: newLogin()}
 	t.signing = newPool(t, cfg.Sessions, false)
 	t.keepers = newPool(t, cfg.Keepers, true)
 	if err := t.attach(); err != nil {
@@ -162,7 +165,26 @@ func (t *Token) bound(ctx context.Context) (context.Context, context.CancelFunc)
 func (t *Token) loseLogin(epoch uint64) {
 	if t.epoch.CompareAndSwap(epoch, epoch+1) {
 		t.loggedIn.Store(false)
+		t.observe(ErrNotLoggedIn)
 	}
+}
+
+// observe tells a Supervisor of an error that may need its work. A fault that it
+// has not looked at yet is replaced by none: one is enough to make it look.
+func (t *Token) observe(err error) {
+	if err == nil || classOf(err) == GiveUp && !errors.Is(err, ErrNotLoggedIn) {
+		return
+	}
+	select {
+	case t.faults <- err:
+	default:
+	}
+}
+
+// Hung counts the sessions, of how many, whose call is in the module for longer
+// than the call timeout. They serve again when the module answers.
+func (t *Token) Hung() (hung, sessions int) {
+	return t.signing.hung() + t.keepers.hung(), len(t.signing.all) + len(t.keepers.all)
 }
 
 // await runs fn and returns its result, or returns when ctx ends; a result that

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -128,9 +129,9 @@ func TestLoginRefusals(t *testing.T) {
 	}{
 		"locked":        {pkcs11.CKR_PIN_LOCKED, hsm.ErrPINLocked, 1},
 		"expired":       {pkcs11.CKR_PIN_EXPIRED, nil, 1},
-		"vendor code":   {0x80000001, nil, 1},
-		"general error": {pkcs11.CKR_GENERAL_ERROR, nil, 1},
-		"device error":  {pkcs11.CKR_DEVICE_ERROR, nil, 1},
+		"vendor code":   {0x80000001, nil, 2},
+		"general error": {pkcs11.CKR_GENERAL_ERROR, nil, 2},
+		"device error":  {pkcs11.CKR_DEVICE_ERROR, nil, 2},
 		"not reached":   {pkcs11.CKR_DEVICE_REMOVED, nil, 2},
 		"dead session":  {pkcs11.CKR_SESSION_HANDLE_INVALID, nil, 2},
 	} {
@@ -152,6 +153,41 @@ func TestLoginRefusals(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An answer that does not say whether the PIN was judged may be tried again, but
+// not when the token counts a wrong one, and not more than a few times.
+func TestLoginInDoubt(t *testing.T) {
+	t.Run("the token counts", func(t *testing.T) {
+		instance := hsmtest.New(t, hsmtest.WithFaults())
+		token := instance.OpenWith(t, instance.Config())
+		instance.Faults.LockAfter(10)
+		instance.Faults.FailAfter("C_Login", pkcs11.CKR_DEVICE_ERROR)
+		for range 3 {
+			if err := token.Login(t.Context(), []byte("0000000000")); err == nil {
+				t.Fatal("logged in with a wrong PIN")
+			}
+		}
+		if err := token.Login(t.Context(), instance.PIN); !errors.Is(err, hsm.ErrPINIncorrect) {
+			t.Errorf("Login: %v", err)
+		}
+		if n := instance.Faults.Calls("C_Login"); n != 1 {
+			t.Errorf("%d log-ins", n)
+		}
+	})
+	t.Run("the token does not count", func(t *testing.T) {
+		instance := hsmtest.New(t, hsmtest.WithFaults())
+		token := instance.OpenWith(t, instance.Config())
+		instance.Faults.Fail("C_Login", pkcs11.CKR_GENERAL_ERROR)
+		for range 6 {
+			if err := token.Login(t.Context(), instance.PIN); err == nil {
+				t.Fatal("logged in")
+			}
+		}
+		if n := instance.Faults.Calls("C_Login"); n != 3 {
+			t.Errorf("%d log-ins", n)
+		}
+	})
 }
 
 func TestLoginIsAskedOnceAndNotWithoutAPIN(t *testing.T) {
@@ -286,6 +322,14 @@ func TestCloseDoesNotWaitForeverForTheModule(t *testing.T) {
 		t.Errorf("Close: %v", err)
 	}
 	instance.Faults.Clear("C_GenerateRandom")
+	for deadline := time.Now().Add(5 * time.Second); ; runtime.Gosched() {
+		if hung, _ := token.Hung(); hung == 0 {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the call did not come back")
+		}
+	}
 	finalize(t, instance.Module)
 }
 

@@ -45,8 +45,10 @@ type StatusParams struct{}
 type StatusResult struct {
 	APIVersion string `json:"apiVersion"`
 	Version    string `json:"version"`
-	// State is "ready", or says what the daemon waits for.
-	State string `json:"state"`
+	// State is "ready", "degraded" (something is missing, wallets can be used)
+	// or "failing" (wallets cannot be used); Reasons say why and what to do.
+	State   string         `json:"state"`
+	Reasons []StatusReason `json:"reasons,omitempty"`
 	// Dev is true when the daemon was built or set up for development only.
 	Dev bool `json:"dev"`
 	// Installation is the installation id.
@@ -62,6 +64,18 @@ type StatusResult struct {
 	PINCheck PINCheckStatus `json:"pinCheck"`
 	// Notes are sentences for the operator.
 	Notes []string `json:"notes,omitempty"`
+}
+
+// StatusReason is one thing that is wrong.
+type StatusReason struct {
+	// Reason is a stable word; docs/faults.md lists them.
+	Reason string `json:"reason"`
+	Since  Time   `json:"since"`
+	// Detail is what the device or the service said.
+	Detail string `json:"detail"`
+	// Works says what still works, Action what an operator does.
+	Works  string `json:"works"`
+	Action string `json:"action"`
 }
 
 // TokenStatus describes the PKCS#11 token.

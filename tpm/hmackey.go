@@ -55,6 +55,19 @@ func (t *TPM) CreateHMACKey(ctx context.Context, value []byte, authority Authori
 // used right now. The approvals are those known now; load the key again to use
 // newer ones. Errors are those of Unseal.
 func (t *TPM) LoadHMACKey(ctx context.Context, blob Blob, authority Authority, approvals []Approval) (*HMACKey, error) {
+	key, err := t.HMACKey(blob, authority, approvals)
+	if err != nil {
+		return nil, err
+	}
+	if err := key.Check(ctx); err != nil {
+		return nil, err
+	}
+	return key, nil
+}
+
+// HMACKey returns a key that CreateHMACKey made without talking to the TPM. Its
+// first use, or Check, loads it.
+func (t *TPM) HMACKey(blob Blob, authority Authority, approvals []Approval) (*HMACKey, error) {
 	policy, err := authority.authPolicy()
 	if err != nil {
 		return nil, err
@@ -65,17 +78,22 @@ func (t *TPM) LoadHMACKey(ctx context.Context, blob Blob, authority Authority, a
 	if _, err := checkObject(blob, key.template); err != nil {
 		return nil, err
 	}
-	err = t.do(ctx, func(l *link) error {
-		resident, err := l.residentKey(key)
+	return key, nil
+}
+
+// Check loads the key and fails unless it can be used right now. Errors are
+// those of Unseal.
+func (k *HMACKey) Check(ctx context.Context) error {
+	return k.tpm.do(ctx, func(l *link) error {
+		if k.closed.Load() {
+			return ErrClosed
+		}
+		resident, err := l.residentKey(k)
 		if err != nil {
 			return err
 		}
 		return l.rehearse(resident)
 	})
-	if err != nil {
-		return nil, err
-	}
-	return key, nil
 }
 
 // HMAC computes HMAC-SHA256 over a message of at most MaxHMACMessage bytes.

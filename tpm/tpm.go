@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/subtle"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -56,6 +57,22 @@ func Open(ctx context.Context, config Config) (*TPM, error) {
 	}
 	t.conn, t.srkName = c, bytes.Clone(c.srk.name.Buffer)
 	return t, nil
+}
+
+// Attach returns the TPM with the storage root key of the given name (see
+// SRKName) without talking to it: every call returns ErrUnavailable until Reopen
+// succeeds, which may be tried as often as one likes. A daemon that starts while
+// its TPM is away begins with this.
+func Attach(config Config, srkName []byte) (*TPM, error) {
+	if config.Timeout < 0 {
+		return nil, invalid("negative time-out %s", config.Timeout)
+	}
+	if config.Timeout == 0 {
+		config.Timeout = DefaultTimeout
+	}
+	unopened := &conn{broken: unavailable(errors.New("not opened yet"))}
+	return &TPM{device: config.Device, timeout: config.Timeout, turn: make(chan struct{}, 1),
+		conn: unopened, srkName: bytes.Clone(srkName)}, nil
 }
 
 // connect dials the device and makes the storage root key on it.

@@ -44,7 +44,7 @@ Exit codes:
 
 func (a *app) rootCommand() *cobra.Command {
 	root := group("sigilctl", "Client of the signing daemon sigild",
-		a.statusCommand(), a.trustCommand(),
+		a.statusCommand(), a.topCommand(), a.bundleCommand(), a.trustCommand(),
 		group("wallet", "Create, look at, change and delete wallets", a.createCommand(), a.showCommand(),
 			a.listCommand(), a.updateCommand(), a.deleteCommand(), a.restoreCommand()),
 		group("account", "Derive and name accounts", a.deriveCommand(), a.labelCommand()),

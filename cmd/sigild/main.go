@@ -62,7 +62,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.PersistentFlags().String("config", "/etc/sigild/sigild.toml", "configuration file")
-	root.AddCommand(newRun(), newProvision(), newRecover(), newReseal(), newProbe(), newCheck(), newCheckConfig(), newForgetRefusal(),
-		manual.Command("8", exitCodes))
+	root.AddCommand(newRun(), newProvision(), newRecover(), newReseal(), newProbe(), newCheck(), newCheckConfig(), newCompact(),
+		newForgetRefusal(), newClearTokenFault(), manual.Command("8", exitCodes))
 	return root
 }

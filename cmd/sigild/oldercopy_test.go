@@ -101,7 +101,7 @@ func TestP4OlderCopyEndToEnd(t *testing.T) {
 func refusedCopy(t *testing.T, h *daemontest.Host, c *ipc.Client, w ipc.Hex) {
 	t.Helper()
 	s, err := c.Status(testContext(t))
-	if err != nil || s.State != "databaseRefused" || len(s.Notes) == 0 || !strings.Contains(s.Notes[0], "older copy") {
+	if err != nil || s.State != "failing" || len(s.Reasons) != 1 || s.Reasons[0].Reason != "databaseRefused" || !strings.Contains(s.Reasons[0].Detail, "older copy") {
 		t.Errorf("status %+v, %v", s, err)
 	}
 	if _, err := c.GetWallet(testContext(t), ipc.GetWalletParams{WalletID: w}); err != nil {

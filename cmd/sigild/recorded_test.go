@@ -64,7 +64,7 @@ func unlockAnother(t *testing.T, h *daemontest.Host) {
 // which something fails.
 func TestRecordedFaults(t *testing.T) {
 	for name, prepare := range map[string]func(*testing.T) (*daemontest.Host, map[string]func(*testing.T)){
-		"kms": kmsFaults, "token": tokenFaults, "tpm": tpmFaults, "state": stateFaults, "record": recordFaults, "overload": overload,
+		"kms": recordedKMSFaults, "token": recordedTokenFaults, "tpm": recordedTPMFaults, "state": stateFaults, "record": recordFaults, "overload": overload,
 	} {
 		t.Run(name, func(t *testing.T) {
 			h, hooks := prepare(t)
@@ -75,7 +75,7 @@ func TestRecordedFaults(t *testing.T) {
 	}
 }
 
-func kmsFaults(t *testing.T) (*daemontest.Host, map[string]func(*testing.T)) {
+func recordedKMSFaults(t *testing.T) (*daemontest.Host, map[string]func(*testing.T)) {
 	h, _ := serving(t, quickKMS())
 	return h, map[string]func(*testing.T){
 		"KMS throttles": func(*testing.T) { h.KMS.Throttle(kmstest.Always) },
@@ -83,7 +83,7 @@ func kmsFaults(t *testing.T) (*daemontest.Host, map[string]func(*testing.T)) {
 	}
 }
 
-func tokenFaults(t *testing.T) (*daemontest.Host, map[string]func(*testing.T)) {
+func recordedTokenFaults(t *testing.T) (*daemontest.Host, map[string]func(*testing.T)) {
 	const deviceError = 0x30
 	faults, module := faultyToken(t)
 	h, _ := serving(t, module)
@@ -92,7 +92,7 @@ func tokenFaults(t *testing.T) (*daemontest.Host, map[string]func(*testing.T)) {
 	}
 }
 
-func tpmFaults(t *testing.T) (*daemontest.Host, map[string]func(*testing.T)) {
+func recordedTPMFaults(t *testing.T) (*daemontest.Host, map[string]func(*testing.T)) {
 	h, _ := serving(t)
 	return h, map[string]func(*testing.T){"the TPM dies": func(*testing.T) { h.TPM.Kill() }}
 }

@@ -26,7 +26,7 @@ func (r *relay) made(requestID string) ipc.WalletInfo {
 // and tags; what one asks about the other's wallet is not found, by whatever
 // method, and costs it nothing.
 func TestRelaysShareNothing(t *testing.T) {
-	h := openToAll(t, bothRelays)
+	h := openToAll(t, bothRelays, withConfig(map[string]string{"pin": cheapPIN + "\nplain_from = [0, 12345, 12346]"}))
 	one, other := newRelay(t, h, relayUID), newRelay(t, h, strangerUID)
 	mine, theirs := one.made("1"), other.made("1")
 	if mine.WalletID.String() == theirs.WalletID.String() || mine.Accounts[0].Address == theirs.Accounts[0].Address {
@@ -111,7 +111,7 @@ func checkSeesOnly(t *testing.T, r *relay, w ipc.WalletInfo) {
 // TestOnlyOperatorsDoWhatIsTheirs: a relay freezes its own wallet and cannot
 // take that back, nor reach for all.
 func TestOnlyOperatorsDoWhatIsTheirs(t *testing.T) {
-	h := openToAll(t, bothRelays)
+	h := openToAll(t, bothRelays, withConfig(map[string]string{"pin": cheapPIN + "\nplain_from = [0, 12345, 12346]"}))
 	r := newRelay(t, h, relayUID)
 	w := r.made("1")
 	id := fmt.Sprintf(`{"walletId":%q}`, w.WalletID)

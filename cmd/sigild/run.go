@@ -2,6 +2,9 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -12,8 +15,12 @@ import (
 func newRun() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run",
-		Short: "Serve the installation until SIGTERM",
-		Args:  cobra.NoArgs,
+		Short: "Serve the installation until SIGTERM; SIGHUP reloads the configuration",
+		Long: "Serves the installation until SIGTERM, which lets requests under way finish; a second one ends it at once.\n\n" +
+			"SIGHUP reads the configuration anew. The log's level, who may connect (socket.allow), who is an operator,\n" +
+			"who may send plain PINs and the grace of deleted wallets change at once; the log names every other key\n" +
+			"that was changed and needs a restart. A configuration with a fault changes nothing.",
+		Args: cobra.NoArgs,
 	}
 	fd := pinFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
@@ -21,9 +28,13 @@ func newRun() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		reload := make(chan os.Signal, 1)
+		signal.Notify(reload, syscall.SIGHUP)
+		defer signal.Stop(reload)
 		source := ask.Source{FD: *fd}
-		return daemon.Run(c.Context(), cfg, daemon.Options{Ask: source.Secret, Version: version,
-			Logger: daemon.NewLogger(c.ErrOrStderr(), cfg.Log)})
+		log, level := daemon.NewLeveledLogger(c.ErrOrStderr(), cfg.Log)
+		return daemon.Run(c.Context(), cfg, daemon.Options{Ask: source.Secret, Version: version, Logger: log, Level: level,
+			Reload: reload, Load: func() (*daemon.Config, error) { return load(c) }})
 	}
 	return c
 }

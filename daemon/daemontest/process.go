@@ -28,7 +28,7 @@ const tailLines = 20
 // ErrNotRunning is returned when sigild is not running.
 var ErrNotRunning = errors.New("sigild is not running")
 
-// Start runs sigild and returns once it serves, or with what it said when it
+// Start runs sigild and returns once it serves, with or without its devices, or with what it said when it
 // did not come up.
 func (h *Host) Start(ctx context.Context) error {
 	p, err := h.launch()
@@ -69,7 +69,7 @@ func (p *process) read(lines *bufio.Scanner, to func(string)) {
 	ready := sync.OnceFunc(func() { close(p.ready) })
 	for lines.Scan() {
 		line := lines.Text()
-		if strings.Contains(line, "msg=ready") || strings.Contains(line, `"msg":"ready"`) {
+		if strings.Contains(line, "msg=ready") || strings.Contains(line, `"msg":"ready"`) || strings.Contains(line, "msg=serving") {
 			ready()
 		}
 		p.mu.Lock()
@@ -131,4 +131,22 @@ func (h *Host) end(signal syscall.Signal) error {
 		return p.failure()
 	}
 	return nil
+}
+
+// Wait waits until sigild ends by itself, and says how.
+func (h *Host) Wait(ctx context.Context) error {
+	p := h.process
+	if p == nil {
+		return ErrNotRunning
+	}
+	select {
+	case <-p.ended:
+		h.process = nil
+		if p.err != nil {
+			return p.failure()
+		}
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

@@ -40,6 +40,9 @@ func (h *Host) BootTPM(ctx context.Context) (err error) {
 	return nil
 }
 
+// StopTPM ends the TPM at once, as a power cut does. BootTPM starts it again.
+func (h *Host) StopTPM() { h.TPM.Kill() }
+
 // device is what sigild is told to use as its TPM.
 func (h *Host) device() string {
 	if h.tap != nil {
@@ -57,6 +60,7 @@ type Tap struct {
 
 	mu     sync.Mutex
 	watch  func(code uint32)
+	answer func(code uint32) (response uint32, ok bool)
 	closed bool
 	open   map[net.Conn]bool
 }
@@ -78,6 +82,32 @@ func (t *Tap) Watch(f func(code uint32)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.watch = f
+}
+
+// Answer has f answer commands in place of the TPM, with a bare response code
+// (TPM_RC), where it says ok. A nil f ends that.
+func (t *Tap) Answer(f func(code uint32) (response uint32, ok bool)) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.answer = f
+}
+
+// answered gives the response of whoever answers in place of the TPM, or nil.
+func (t *Tap) answered(code uint32) []byte {
+	t.mu.Lock()
+	f := t.answer
+	t.mu.Unlock()
+	if f == nil {
+		return nil
+	}
+	response, ok := f(code)
+	if !ok {
+		return nil
+	}
+	const noSessions, size = 0x8001, 10
+	b := binary.BigEndian.AppendUint16(nil, noSessions)
+	b = binary.BigEndian.AppendUint32(b, size)
+	return binary.BigEndian.AppendUint32(b, response)
 }
 
 // close ends the tap. Nothing may be waiting in what watches it.
@@ -114,10 +144,13 @@ func (t *Tap) client(c net.Conn) {
 		if err != nil {
 			return
 		}
-		t.tell(binary.BigEndian.Uint32(command[6:]))
-		response, err := t.forward(command)
-		if err != nil {
-			return
+		code := binary.BigEndian.Uint32(command[6:])
+		t.tell(code)
+		response := t.answered(code)
+		if response == nil {
+			if response, err = t.forward(command); err != nil {
+				return
+			}
 		}
 		if _, err := c.Write(response); err != nil {
 			return

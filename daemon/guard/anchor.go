@@ -201,7 +201,10 @@ func (l *Ledger[T]) burn(ctx context.Context) error {
 func (l *Ledger[T]) increment(ctx context.Context) error {
 	l.unconfirmed = true
 	n, err := l.stepAnchor(ctx)
-	if err != nil {
+	if err != nil { // the TPM may have done it, and may be back already
+		if again := l.confirm(ctx); again == nil || l.refused != nil {
+			return again
+		}
 		return fmt.Errorf("%w: %w", ErrUnanchored, err)
 	}
 	return l.arrived(ctx, n)

@@ -28,7 +28,7 @@ func TestP4ChargeIsAnchored(t *testing.T) {
 		}
 		s.restart()
 		s.served()
-		if s.left(1) != 9 || s.ledger.Epoch() != 1 {
+		if s.left(1) != 9 || s.ledger.Status().Epoch != 1 {
 			t.Fatalf("%d left after a restart", s.left(1))
 		}
 	})
@@ -89,8 +89,8 @@ func (s *site) accepted() {
 	s.t.Helper()
 	for range 2 {
 		s.served()
-		if s.left(1) != 3 || s.ledger.Epoch() != 2 {
-			s.t.Errorf("%d attempts left in epoch %d, want 3 in 2", s.left(1), s.ledger.Epoch())
+		if s.left(1) != 3 || s.ledger.Status().Epoch != 2 {
+			s.t.Errorf("%d attempts left in epoch %d, want 3 in 2", s.left(1), s.ledger.Status().Epoch)
 		}
 		s.restart()
 	}

@@ -352,7 +352,7 @@ func TestReadersAmongWriters(t *testing.T) {
 	s.create(1, 2)
 	done := make(chan struct{})
 	var group sync.WaitGroup
-	for range 4 {
+	for range 2 {
 		group.Go(func() {
 			for {
 				select {
@@ -367,7 +367,7 @@ func TestReadersAmongWriters(t *testing.T) {
 			}
 		})
 	}
-	for n := range uint32(100) {
+	for n := range uint32(25) {
 		s.create(10 + n)
 	}
 	close(done)

@@ -17,7 +17,7 @@ type Rows interface {
 	// ErrUnanchored when next is on disk and its step not confirmed.
 	SwapRow(ctx context.Context, wallet [16]byte, prev, next []byte, step bool) error
 	// Epoch is that of the guard root.
-	Epoch() uint64
+	Epoch(ctx context.Context) (uint64, error)
 }
 
 // ErrSwapped is returned by SwapRow: the row was changed between.
@@ -50,7 +50,11 @@ func New(rows Rows, mac MAC, clock Clock) *Guard {
 // NewRow gives the bytes to store for a new wallet, written together with its
 // record.
 func (g *Guard) NewRow(ctx context.Context, wallet [16]byte) ([]byte, error) {
-	return EncodeRow(ctx, &Row{Wallet: wallet, Revision: 1, Recent: []int64{}, Epoch: g.rows.Epoch()}, g.mac)
+	epoch, err := g.rows.Epoch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return EncodeRow(ctx, &Row{Wallet: wallet, Revision: 1, Recent: []int64{}, Epoch: epoch}, g.mac)
 }
 
 // Attempts reads a wallet's counts without charging. ErrCorrupt when the row is
@@ -91,7 +95,11 @@ func (g *Guard) load(ctx context.Context, wallet [16]byte, l Limits) (*stored, e
 	if err != nil {
 		return nil, err
 	}
-	return &stored{row.in(g.rows.Epoch(), l, g.clock.Powered()), data}, nil
+	epoch, err := g.rows.Epoch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &stored{row.in(epoch, l, g.clock.Powered()), data}, nil
 }
 
 // put stores next in the place of v.

@@ -145,7 +145,7 @@ func (l *Ledger[T]) Settled(ctx context.Context) error {
 }
 
 // Epoch is that of the guard root.
-func (l *Ledger[T]) Epoch() uint64 { return l.status.Load().Epoch }
+func (l *Ledger[T]) Epoch(context.Context) (uint64, error) { return l.status.Load().Epoch, nil }
 
 // Leaf gives a wallet's row and record, verified along their path in the tree;
 // nil and nil for a wallet that does not exist. ErrCorrupt when either is not

@@ -143,7 +143,7 @@ func (m *memoryRows) SwapRow(ctx context.Context, wallet [16]byte, prev, next []
 	return m.stepErr
 }
 
-func (m *memoryRows) Epoch() uint64 { return m.epoch }
+func (m *memoryRows) Epoch(context.Context) (uint64, error) { return m.epoch, nil }
 
 func (m *memoryRows) full(err error) {
 	m.mu.Lock()

@@ -114,10 +114,16 @@ func gauge(name, help string) prometheus.Gauge {
 
 // Request counts an answered request; result is "ok" or the error's reason.
 func (m *Metrics) Request(method, result string, took time.Duration) {
-	if !m.methods[method] {
-		method = "other"
+	m.requests.WithLabelValues(m.Method(method), result).Observe(took.Seconds())
+}
+
+// Method gives back the name of a method that exists, and "other" for whatever
+// else a caller wrote.
+func (m *Metrics) Method(name string) string {
+	if m.methods[name] {
+		return name
 	}
-	m.requests.WithLabelValues(method, result).Observe(took.Seconds())
+	return "other"
 }
 
 // Took counts one step of a stage.

@@ -58,6 +58,7 @@ const (
 	Installation Document = "installation"
 	GuardRoot    Document = "guard-root"
 	Login        Document = "login"
+	TokenFault   Document = "token-fault"
 )
 
 // Get gives a document, or nil.

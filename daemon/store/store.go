@@ -51,8 +51,11 @@ type Store struct {
 
 // Open opens the database at path, an absolute path in a folder that only its
 // owner can write. A missing file is made (mode 0600) only if create is set:
-// a daemon that lost its file must not start on an empty one.
-func Open(path string, create bool) (*Store, error) {
+// a daemon that lost its file must not start on an empty one. A database of an
+// older schema is migrated, after a copy was made (BackupPath).
+func Open(path string, create bool) (*Store, error) { return openAs(path, create, current()) }
+
+func openAs(path string, create bool, l layout) (*Store, error) {
 	if err := checkPlace(path, create); err != nil {
 		return nil, err
 	}
@@ -65,7 +68,7 @@ func Open(path string, create bool) (*Store, error) {
 		return nil, err
 	}
 	s.db.MaxBatchDelay = batchDelay
-	err = guarded(path, func() error { return s.prepare(create) })
+	err = guarded(path, func() error { return s.begin(create, l) })
 	if err := errors.Join(err, syncFolder(path)); err != nil {
 		return nil, errors.Join(err, s.db.Close())
 	}
@@ -147,32 +150,41 @@ func checkPlace(path string, create bool) error {
 	return nil
 }
 
+// begin brings what was opened to the layout.
+func (s *Store) begin(create bool, l layout) error {
+	err := s.db.View(func(tx *bbolt.Tx) error { return checkWhole(tx, s.db.Path()) })
+	if err != nil {
+		return err
+	}
+	if err := s.migrate(l); err != nil {
+		return err
+	}
+	return s.prepare(create, l.schema)
+}
+
 // prepare makes the buckets of a new file and checks the schema of an old one.
 // A file with buckets but without this program's is somebody else's.
-func (s *Store) prepare(create bool) error {
+func (s *Store) prepare(create bool, schema uint64) error {
 	return s.db.Update(func(tx *bbolt.Tx) error {
-		if err := checkWhole(tx, s.db.Path()); err != nil {
-			return err
-		}
 		meta := tx.Bucket(metaBucket)
 		if first, _ := tx.Cursor().First(); meta == nil && (first != nil || !create) {
 			return ErrNotDatabase
 		}
 		if meta == nil {
-			return initialise(tx)
+			return initialise(tx, schema)
 		}
 		v := meta.Get([]byte("schema"))
 		if len(v) != 8 {
 			return ErrNotDatabase
 		}
-		if n := binary.BigEndian.Uint64(v); n != Schema {
-			return fmt.Errorf("%w: schema %d, this program knows %d", ErrSchema, n, Schema)
+		if n := binary.BigEndian.Uint64(v); n != schema {
+			return fmt.Errorf("%w: schema %d, this program knows %d", ErrSchema, n, schema)
 		}
 		return nil
 	})
 }
 
-func initialise(tx *bbolt.Tx) error {
+func initialise(tx *bbolt.Tx, schema uint64) error {
 	for _, name := range [][]byte{metaBucket, recordBucket, guardBucket, addressBucket,
 		relayBucket, ownerBucket, requestBucket,
 		nonceBucket, answerBucket, tagBucket, nameBucket, tombBucket, treeBucket} {
@@ -180,7 +192,7 @@ func initialise(tx *bbolt.Tx) error {
 			return err
 		}
 	}
-	return tx.Bucket(metaBucket).Put([]byte("schema"), binary.BigEndian.AppendUint64(nil, Schema))
+	return putSchema(tx, schema)
 }
 
 // Close releases the file.

@@ -39,6 +39,9 @@ var (
 	ErrTooManyUnlocks = errors.New("too many wallets are unlocked")
 	// ErrOverloaded is returned, uncharged, when too many PIN checks wait.
 	ErrOverloaded = errors.New("too many PIN checks are waiting")
+	// ErrChargeStands is returned beside a device's fault when the attempt could
+	// not be given back.
+	ErrChargeStands = errors.New("the attempt could not be given back")
 	// ErrSender is returned when a transaction's "from" is not the account's
 	// address.
 	ErrSender = errors.New("from is not the address of this account")

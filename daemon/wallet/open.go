@@ -3,6 +3,7 @@ package wallet
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/sigild/sigild/daemon/seal"
 )
@@ -118,7 +119,7 @@ func (s *Service) open(ctx context.Context, p *seal.Parsed, pin []byte) (*opened
 	attempts, err := charge.Passed(ctx)
 	if err != nil {
 		wrapped.Wipe()
-		return nil, Attempts{}, err
+		return nil, Attempts{}, settle(ctx, charge, err)
 	}
 	return &opened{Parsed: p, wrapped: wrapped}, attempts, nil
 }
@@ -146,5 +147,8 @@ func settle(ctx context.Context, c Charge, cause error) error {
 	if errors.Is(cause, seal.ErrOpen) {
 		return &PINError{Attempts: c.Failed()}
 	}
-	return errors.Join(cause, c.Void(ctx))
+	if err := c.Void(ctx); err != nil {
+		return fmt.Errorf("%w: %w: %w", cause, ErrChargeStands, err)
+	}
+	return cause
 }

@@ -1,15 +1,21 @@
 package hsmtest
 
 import (
+	"bufio"
+	"bytes"
 	_ "embed" // for the source of the module
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 )
 
 //go:embed testdata/faulty.c
@@ -20,77 +26,261 @@ const (
 	moduleVariable = "SIGILD_TEST_MODULE"
 )
 
-// Faults makes single functions of the module fail or hang, for what a healthy
-// token cannot be made to do. Functions are named as in PKCS#11: "C_Sign".
+// Forever is a number of calls without an end.
+const Forever = -1
+
+// Faults tells a module in front of SoftHSM to fail, for what a healthy token
+// cannot be made to do. Functions are named as in PKCS#11: "C_Sign". What is set
+// before the module is loaded holds when it is, and what is set for ever holds
+// after a restart of its process too. Methods are safe for concurrent use.
 type Faults struct {
-	t   testing.TB
-	dir string
+	Module string // the library to load
+
+	t        testing.TB
+	socket   string
+	listener net.Listener
+
+	mu       sync.Mutex
+	standing []string // commands that a new connection gets first
+	module   *bufio.ReadWriter
 }
 
-// newFaults builds the module, which needs a C compiler like every cgo package,
-// and makes it the instance's.
-func newFaults(t testing.TB, i *Instance) *Faults {
+// build compiles the module, once in a process, and returns the library. It
+// needs a C compiler, like every cgo package.
+var build = sync.OnceValues(func() ([]byte, error) {
+	dir, err := os.MkdirTemp("", "faulty")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	source, module := filepath.Join(dir, "faulty.c"), filepath.Join(dir, "faulty.so")
+	if err := os.WriteFile(source, faultySource, 0o600); err != nil {
+		return nil, err
+	}
+	// It stays loaded after dlclose: a thread of it waits for commands.
+	out, err := exec.Command("cc", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-O1", "-Wl,-z,nodelete",
+		"-o", module, source, "-ldl", "-lpthread").CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("build the faulty module: %w: %s", err, out)
+	}
+	return os.ReadFile(module)
+})
+
+// NewFaults makes a faulty module in dir, which has a short absolute path. A
+// process that loads it needs Env. It ends with the test.
+func NewFaults(t testing.TB, dir string) *Faults {
 	t.Helper()
-	f := &Faults{t: t, dir: filepath.Join(i.Dir, "faults")}
-	source, module := filepath.Join(i.Dir, "faulty.c"), filepath.Join(i.Dir, "faulty.so")
-	if err := errors.Join(os.Mkdir(f.dir, 0o700), os.WriteFile(source, faultySource, 0o600)); err != nil {
+	library, err := build()
+	if err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("cc", "-shared", "-fPIC", "-O1", "-o", module, source, "-ldl").CombinedOutput(); err != nil {
-		t.Fatalf("build the faulty module: %v: %s", err, out)
+	f := &Faults{t: t, Module: filepath.Join(dir, "faulty.so"), socket: filepath.Join(dir, "faults.sock")}
+	if err := os.WriteFile(f.Module, library, 0o600); err != nil {
+		t.Fatal(err)
 	}
-	setEnv(t, faultsVariable, f.dir)
-	setEnv(t, moduleVariable, i.Module)
-	i.Module = module
+	if f.listener, err = net.Listen("unix", f.socket); err != nil {
+		t.Fatal(err)
+	}
+	go f.accept()
+	t.Cleanup(func() { _ = f.listener.Close() })
 	return f
 }
 
-func (f *Faults) path(function, suffix string) string {
-	return filepath.Join(f.dir, strings.TrimPrefix(function, "C_")+suffix)
+// Env returns the environment of a process that loads the module.
+func (f *Faults) Env() []string {
+	return []string{faultsVariable + "=" + f.socket, moduleVariable + "=" + SoftHSM}
 }
 
-func (f *Faults) write(function, suffix string, code uint) {
-	f.t.Helper()
-	// Written aside and renamed: the module must never read half a code.
-	path := f.path(function, suffix)
-	text := []byte(strconv.FormatUint(uint64(code), 10))
-	if err := errors.Join(os.WriteFile(path+".new", text, 0o600), os.Rename(path+".new", path)); err != nil {
-		f.t.Fatal(err)
+// accept takes the module's connection, of one process after the other.
+func (f *Faults) accept() {
+	for {
+		c, err := f.listener.Accept()
+		if err != nil {
+			return
+		}
+		f.connected(bufio.NewReadWriter(bufio.NewReader(c), bufio.NewWriter(c)))
 	}
 }
 
-// Fail makes the function return the code without doing anything, until Clear.
-func (f *Faults) Fail(function string, code uint) { f.write(function, "", code) }
-
-// FailOnce does so for one call.
-func (f *Faults) FailOnce(function string, code uint) { f.write(function, ".once", code) }
-
-// FailAfter makes the function do its work and then return the code, until
-// Clear.
-func (f *Faults) FailAfter(function string, code uint) { f.write(function, ".after", code) }
-
-// Hang makes the function wait until Clear, and then do its work.
-func (f *Faults) Hang(function string) { f.write(function, ".hang", 0) }
-
-// Clear removes the faults of a function.
-func (f *Faults) Clear(function string) {
-	f.t.Helper()
-	for _, suffix := range []string{"", ".once", ".after", ".hang"} {
-		if err := os.Remove(f.path(function, suffix)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			f.t.Fatal(err)
+// connected gives the module what stands, and lets it begin.
+func (f *Faults) connected(module *bufio.ReadWriter) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.module = module
+	for _, command := range append(append([]string(nil), f.standing...), "go") {
+		if err := f.ask(command); err != nil {
+			f.module = nil
+			return
 		}
 	}
 }
 
-// Calls returns how often the function was called.
+// ask sends one command to the module and waits until it is obeyed.
+func (f *Faults) ask(command string) error {
+	if _, err := f.module.WriteString(command + "\n"); err != nil {
+		return err
+	}
+	if err := f.module.Flush(); err != nil {
+		return err
+	}
+	line, err := f.module.ReadString('\n')
+	if err != nil {
+		return err
+	}
+	if line != "ok\n" {
+		return errors.New("the faulty module does not know " + command)
+	}
+	return nil
+}
+
+// tell has a command obeyed, now and by processes to come.
+func (f *Faults) tell(stands bool, format string, args ...any) {
+	f.t.Helper()
+	command := fmt.Sprintf(format, args...)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if stands || f.module == nil {
+		f.standing = append(f.standing, command)
+	}
+	if f.module == nil {
+		return
+	}
+	if err := f.ask(command); err != nil {
+		f.module = nil // its process ended
+		if strings.Contains(err.Error(), "does not know") {
+			f.t.Error(err)
+		}
+	}
+}
+
+// Fail makes the function return the code without doing anything, until Clear.
+func (f *Faults) Fail(function string, code uint) { f.FailTimes(function, code, Forever) }
+
+// FailOnce does so for one call.
+func (f *Faults) FailOnce(function string, code uint) { f.FailTimes(function, code, 1) }
+
+// FailTimes does so for a number of calls.
+func (f *Faults) FailTimes(function string, code uint, n int) {
+	f.t.Helper()
+	f.tell(n < 0, "fail %s %d %d", function, code, n)
+}
+
+// FailAfter makes the function do its work and then return the code, until
+// Clear.
+func (f *Faults) FailAfter(function string, code uint) {
+	f.t.Helper()
+	f.tell(true, "after %s %d %d", function, code, Forever)
+}
+
+// Hang makes the function wait until Clear, and then do its work.
+func (f *Faults) Hang(function string) { f.HangTimes(function, Forever) }
+
+// HangTimes does so for a number of calls.
+func (f *Faults) HangTimes(function string, n int) {
+	f.t.Helper()
+	f.tell(n < 0, "hang %s %d", function, n)
+}
+
+// Slow makes each call of the function take longer, until Clear.
+func (f *Faults) Slow(function string, d time.Duration) {
+	f.t.Helper()
+	f.tell(true, "slow %s %d", function, d.Milliseconds())
+}
+
+// Clear ends what is set for a function.
+func (f *Faults) Clear(function string) {
+	f.t.Helper()
+	f.forget(function)
+	f.tell(false, "clear %s", function)
+}
+
+// ClearAll ends every fault; a token that was pulled out is back.
+func (f *Faults) ClearAll() {
+	f.t.Helper()
+	f.forget("")
+	f.tell(false, "clear *")
+}
+
+// forget drops the standing commands about a function, or all.
+func (f *Faults) forget(function string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var keep []string
+	for _, command := range f.standing {
+		if function != "" && strings.Fields(command)[1] != function {
+			keep = append(keep, command)
+		}
+	}
+	f.standing = keep
+}
+
+// LoseSessions closes every session, which logs out, as a token does that was
+// reset.
+func (f *Faults) LoseSessions() { f.t.Helper(); f.tell(false, "losesessions 0") }
+
+// LogOut logs out, as another part of the process may.
+func (f *Faults) LogOut() { f.t.Helper(); f.tell(false, "logout 0") }
+
+// Vanish pulls the token out: its sessions die and its slot is empty.
+func (f *Faults) Vanish() { f.t.Helper(); f.tell(true, "vanish 0") }
+
+// Return puts it in again, in a slot whose number is higher by offset.
+func (f *Faults) Return(offset uint) { f.t.Helper(); f.tell(true, "return %d", offset) }
+
+// LockAfter makes the token count wrong user PINs, as real ones do, and lock the
+// PIN at n in a row.
+func (f *Faults) LockAfter(n int) { f.t.Helper(); f.tell(true, "locks %d", n) }
+
+// LockPIN locks the user PIN.
+func (f *Faults) LockPIN() { f.t.Helper(); f.tell(true, "locked 1") }
+
+// Hide takes a mechanism away.
+func (f *Faults) Hide(mechanism uint) { f.t.Helper(); f.tell(true, "hide %d", mechanism) }
+
+// Rename gives a mechanism another number.
+func (f *Faults) Rename(from, to uint) { f.t.Helper(); f.tell(true, "rename %d %d", from, to) }
+
+// RefuseTemplates makes the token refuse keys with CKA_UNWRAP_TEMPLATE.
+func (f *Faults) RefuseTemplates() { f.t.Helper(); f.tell(true, "notemplates 1") }
+
+// WrongSignatures spoils the next n ECDSA signatures.
+func (f *Faults) WrongSignatures(n int) { f.t.Helper(); f.tell(n < 0, "wrong %d", n) }
+
+// LearnRoots makes the module remember the values of the session key pairs made
+// from now on, which RepeatNonces needs.
+func (f *Faults) LearnRoots() { f.t.Helper(); f.tell(true, "learn 1") }
+
+// RepeatNonces makes each signature by a remembered secp256k1 key use the same
+// nonce. The signatures are valid.
+func (f *Faults) RepeatNonces(on bool) {
+	f.t.Helper()
+	n := 0
+	if on {
+		n = 1
+	}
+	f.tell(true, "nonce %d", n)
+}
+
+// Measure counts the open sessions and the session objects of the process that
+// has the module loaded.
+func (f *Faults) Measure() (sessions, objects int) {
+	f.t.Helper()
+	f.tell(false, "measure 0")
+	return f.Calls("sessions"), f.Calls("objects")
+}
+
+// Calls returns how often the function was called, by all processes.
 func (f *Faults) Calls(function string) int {
 	f.t.Helper()
-	info, err := os.Stat(f.path(function, ".calls"))
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0
-	}
-	if err != nil {
+	const nameSize, size = 24, 32
+	table, err := os.ReadFile(f.socket + ".calls")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		f.t.Fatal(err)
 	}
-	return int(info.Size())
+	for ; len(table) >= size; table = table[size:] {
+		if string(bytes.TrimRight(table[:nameSize], "\x00")) == function {
+			return int(binary.NativeEndian.Uint64(table[nameSize:]))
+		}
+	}
+	return 0
 }

@@ -65,7 +65,10 @@ func New(t testing.TB, opts ...Option) *Instance {
 	setEnv(t, configVariable, i.configPath())
 	i.AddToken(t, i.Label)
 	if i.faulty {
-		i.Faults = newFaults(t, i)
+		i.Faults = NewFaults(t, i.Dir)
+		setEnv(t, faultsVariable, i.Faults.socket)
+		setEnv(t, moduleVariable, SoftHSM)
+		i.Module = i.Faults.Module
 	}
 	return i
 }
@@ -116,7 +119,7 @@ func (i *Instance) AddToken(t testing.TB, label string) {
 func (i *Instance) Env() []string {
 	env := []string{configVariable + "=" + i.configPath()}
 	if i.Faults != nil {
-		env = append(env, faultsVariable+"="+i.Faults.dir, moduleVariable+"="+SoftHSM)
+		env = append(env, i.Faults.Env()...)
 	}
 	return env
 }

@@ -1,0 +1,282 @@
+package main
+
+import (
+	"crypto/sha256"
+	"flag"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-tpm/tpm2"
+
+	"github.com/sigild/sigild/daemon/daemontest"
+	"github.com/sigild/sigild/hsm/hsmtest"
+	"github.com/sigild/sigild/ipc"
+)
+
+var writeFaults = flag.Bool("write-faults", false, "write docs/faults.md from what is seen")
+
+// faultHost is a host all of whose devices fail on command.
+type faultHost struct {
+	*daemontest.Host
+	t     *testing.T
+	token *hsmtest.Faults
+	tap   *daemontest.Tap
+
+	leave chan struct{} // closed when the TPM answers again
+}
+
+// newFaultHost is provisioned, and has short time-outs.
+func newFaultHost(t *testing.T) *faultHost {
+	t.Helper()
+	token, module := faultyToken(t)
+	h := newHost(t, module)
+	tap, err := h.TapTPM()
+	if err != nil {
+		t.Fatal(err)
+	}
+	provision(t, h)
+	h.Config["token"] = "timeout = \"1s\"\nsessions = 4\nkeepers = 4"
+	h.Config["tpm"] = "timeout = \"1s\""
+	h.Config["kms"] = "timeout = \"200ms\"\nattempts = 1"
+	if err := h.WriteConfig(); err != nil {
+		t.Fatal(err)
+	}
+	return &faultHost{Host: h, t: t, token: token, tap: tap}
+}
+
+func (h *faultHost) stopTPM() { h.StopTPM() }
+
+func (h *faultHost) startTPM() {
+	if err := h.BootTPM(testContext(h.t)); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *faultHost) extendPCR() {
+	if err := h.TPM.Extend(12, sha256.Sum256([]byte("another command line"))); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+func (h *faultHost) hangTPM() {
+	leave := make(chan struct{})
+	h.leave = leave
+	h.tap.Watch(func(uint32) { <-leave })
+}
+
+func (h *faultHost) releaseTPM() {
+	h.tap.Watch(nil)
+	close(h.leave)
+}
+
+// answerTPM answers commands in place of the TPM; all where none is named.
+func (h *faultHost) answerTPM(response uint32, commands ...tpm2.TPMCC) {
+	h.tap.Answer(func(code uint32) (uint32, bool) {
+		return response, len(commands) == 0 || slices.Contains(commands, tpm2.TPMCC(code))
+	})
+}
+
+// operations are what callers do, each on its own wallet and connection.
+type operations struct {
+	t        *testing.T
+	h        *faultHost
+	clients  []*ipc.Client
+	wallets  []ipc.WalletInfo
+	requests int
+}
+
+// The operations by number.
+const (
+	creating = iota
+	unlocking
+	signingByPIN
+	signingUnlocked
+	operationCount
+)
+
+func newOperations(t *testing.T, h *faultHost) *operations {
+	o := &operations{t: t, h: h}
+	for n := range operationCount {
+		o.clients = append(o.clients, dial(t, h.Socket))
+		o.wallets = append(o.wallets, create(t, o.clients[n], fmt.Sprintf("operation %d", n)))
+	}
+	return o
+}
+
+// run does one operation and returns what the caller got: "ok" or the reason.
+func (o *operations) run(n, request int) string {
+	ctx, c, w := testContext(o.t), o.clients[n], o.wallets[n].WalletID
+	var err error
+	switch n {
+	case creating:
+		_, err = c.CreateWallet(ctx, ipc.CreateWalletParams{RequestID: fmt.Sprintf("fault %d", request), Owner: "bob", PIN: ipc.Secret(rightPIN)})
+	case unlocking:
+		err = o.unlock(n)
+	case signingByPIN:
+		_, err = tryPIN(o.t, c, w, rightPIN)
+	case signingUnlocked:
+		_, err = c.SignMessage(ctx, ipc.SignMessageParams{WalletID: w, Message: ipc.Hex("hello")})
+	}
+	if err == nil {
+		return "ok"
+	}
+	if reason := ipc.ReasonOf(err); reason != "" {
+		return reason
+	}
+	return err.Error()
+}
+
+func (o *operations) unlock(n int) error {
+	_, err := o.clients[n].Unlock(testContext(o.t), ipc.UnlockParams{WalletID: o.wallets[n].WalletID, PIN: ipc.Secret(rightPIN),
+		Terms: ipc.Terms{Signatures: 1000, Seconds: 600, TotalValue: ipc.Any, Policy: ipc.Policy{Operations: []string{"message"}}}})
+	return err
+}
+
+// seen is what one fault did to one operation.
+type seen struct {
+	got  string
+	back time.Duration // from the end of the fault to the first success
+}
+
+// endure runs every operation during a fault, and after it.
+func (o *operations) endure(f deviceFault) (results [operationCount]seen) {
+	if err := o.unlock(signingUnlocked); err != nil {
+		o.t.Fatalf("%s: before the fault: %v", f.name, err)
+	}
+	if f.end == nil {
+		for n := range results {
+			o.requests++
+			f.begin(o.h)
+			results[n] = o.one(n, o.requests, func() {})
+		}
+		o.token().ClearAll() // a fault that met nobody
+		return results
+	}
+	f.begin(o.h)
+	var group sync.WaitGroup
+	for n := range results {
+		o.requests++
+		request := o.requests
+		group.Go(func() { results[n].got = o.run(n, request) })
+	}
+	group.Wait()
+	f.end(o.h)
+	ended := time.Now()
+	for n := range results {
+		request := o.requests - operationCount + 1 + n
+		group.Go(func() { results[n].back = o.back(n, request, ended) })
+	}
+	group.Wait()
+	return results
+}
+
+func (o *operations) token() *hsmtest.Faults { return o.h.token }
+
+// one runs an operation that meets a fault, and again until it succeeds.
+func (o *operations) one(n, request int, end func()) seen {
+	got := o.run(n, request)
+	end()
+	return seen{got, o.back(n, request, time.Now())}
+}
+
+// back repeats an operation until it succeeds. An unlock that ended is made
+// again, as its caller is told to.
+func (o *operations) back(n, request int, ended time.Time) time.Duration {
+	for {
+		got := o.run(n, request)
+		if got == "ok" {
+			return time.Since(ended)
+		}
+		if n == signingUnlocked && (got == "relock" || got == "unlockRequired") {
+			_ = o.unlock(n)
+		}
+		if time.Since(ended) > 15*time.Second {
+			o.t.Fatalf("operation %d does not come back: %s", n, got)
+		}
+	}
+}
+
+// TestDeviceFaults has every device fail in every way under create, unlock and
+// sign. It writes docs/faults.md, or checks that the faults are those.
+func TestDeviceFaults(t *testing.T) {
+	h := newFaultHost(t)
+	start(t, h.Host)
+	o := newOperations(t, h)
+	doc := readFaultsDocument(t)
+	var rows []string
+	for _, f := range deviceFaults() {
+		t.Run(f.device+": "+f.name, func(t *testing.T) {
+			o.t, h.t = t, t // a context of this part
+			results := o.endure(f)
+			rows = append(rows, row(f, results))
+			o.check(f, results)
+			if !*writeFaults && !strings.Contains(doc, rowHead(f)) {
+				t.Errorf("docs/faults.md has no row for this (make faults writes it): %s", row(f, results))
+			}
+		})
+	}
+	o.t, h.t = t, t
+	if len(rows) < 30 {
+		t.Errorf("%d faults", len(rows))
+	}
+	if *writeFaults {
+		writeFaultsDocument(t, rows)
+	}
+}
+
+// check holds the promises against what was seen.
+func (o *operations) check(f deviceFault, results [operationCount]seen) {
+	o.t.Helper()
+	for n, r := range results {
+		if !slices.Contains(honest(), r.got) {
+			o.t.Errorf("operation %d got %q", n, r.got)
+		}
+		if r.back > backWithin {
+			o.t.Errorf("operation %d was back after %v", n, r.back)
+		}
+	}
+	for n := range operationCount {
+		if left := attemptsLeft(o.t, o.clients[n], o.wallets[n].WalletID); left != 10 {
+			o.t.Errorf("operation %d: %d attempts left", n, left)
+		}
+	}
+	if s, err := o.clients[0].Status(testContext(o.t)); err != nil || s.State == "failing" {
+		o.t.Errorf("status afterwards: %+v, %v", s, err)
+	}
+}
+
+// honest are the answers by which a caller knows that a device failed.
+func honest() []string {
+	return []string{"ok", "tokenUnavailable", "tpmUnavailable", "measuredState", "entropyFailed", "timeout", "relock"}
+}
+
+// backWithin is the promise of one second with room for a loaded machine.
+const backWithin = 5 * time.Second
+
+// row is a line of the table. The figures stand behind the words, in brackets.
+func row(f deviceFault, results [operationCount]seen) string {
+	var cells []string
+	for _, r := range results {
+		cells = append(cells, fmt.Sprintf("%s (%d ms)", r.got, r.back.Milliseconds()))
+	}
+	return strings.TrimPrefix(rowHead(f), "\n") + strings.Join(cells, " | ") + " |"
+}
+
+// rowHead is how the line of a fault begins.
+func rowHead(f deviceFault) string { return fmt.Sprintf("\n| %s | %s | ", f.device, f.name) }
+
+const faultsDocument = "../../docs/faults.md"
+
+func readFaultsDocument(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(faultsDocument)
+	if err != nil && !*writeFaults {
+		t.Fatal(err)
+	}
+	return string(text)
+}

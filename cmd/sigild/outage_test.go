@@ -1,0 +1,199 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sigild/sigild/daemon"
+	"github.com/sigild/sigild/daemon/daemontest"
+	"github.com/sigild/sigild/hsm/hsmtest"
+	"github.com/sigild/sigild/ipc"
+)
+
+// await repeats a question until the answer is yes.
+func await(t testing.TB, what string, yes func() bool) {
+	t.Helper()
+	for ctx := testContext(t); !yes(); {
+		if ctx.Err() != nil {
+			t.Fatalf("still waiting: %s", what)
+		}
+	}
+}
+
+// reasonsOf asks for the state and the reasons.
+func reasonsOf(t testing.TB, c *ipc.Client) (state string, reasons []string) {
+	t.Helper()
+	s, err := c.Status(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range s.Reasons {
+		reasons = append(reasons, r.Reason)
+		if r.Detail == "" || r.Works == "" || r.Action == "" || r.Since.IsZero() {
+			t.Errorf("a reason says too little: %+v", r)
+		}
+	}
+	return s.State, reasons
+}
+
+// TestStartWithoutDevices starts while each device, and both, are away: status
+// serves, everything else is unavailable, and the devices are taken when they
+// come.
+func TestStartWithoutDevices(t *testing.T) {
+	h := newFaultHost(t)
+	for name, away := range map[string]struct{ token, tpm bool }{
+		"token": {token: true}, "TPM": {tpm: true}, "both": {token: true, tpm: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h.t = t
+			if away.token {
+				h.token.Vanish()
+			}
+			if away.tpm {
+				h.stopTPM()
+			}
+			start(t, h.Host)
+			defer stop(t, h.Host)
+			c := dial(t, h.Socket)
+			if state, reasons := reasonsOf(t, c); state != "failing" || len(reasons) == 0 {
+				t.Errorf("state %q, reasons %v", state, reasons)
+			}
+			_, err := c.CreateWallet(testContext(t), ipc.CreateWalletParams{RequestID: "away " + name, Owner: "alice", PIN: ipc.Secret(rightPIN)})
+			var e *ipc.Error
+			if !errors.As(err, &e) || e.RetryAfter == nil || !strings.HasSuffix(e.Reason, "Unavailable") {
+				t.Errorf("createWallet: %v", err)
+			}
+			if away.tpm {
+				h.startTPM()
+			}
+			if away.token {
+				h.token.ClearAll()
+			}
+			begun := time.Now()
+			await(t, "the devices", func() bool { state, _ := reasonsOf(t, c); return state == "ready" })
+			t.Logf("ready %v after the devices were back", time.Since(begun).Round(time.Millisecond))
+			w := create(t, c, "back "+name)
+			if _, err := tryPIN(t, c, w.WalletID, rightPIN); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestRefusedPINEndsTheDaemon changes the token's PIN under a daemon that runs:
+// it tries the old one once, and ends with the exit code on which nobody starts
+// it again.
+func TestRefusedPINEndsTheDaemon(t *testing.T) {
+	h, faults := pinInFile(t)
+	provision(t, h)
+	start(t, h)
+	c := dial(t, h.Socket)
+	create(t, c, "1")
+	putPIN(t, h, falsePIN(h, 1))
+	before := faults.Calls("C_Login")
+	faults.LogOut()
+	_, _ = c.CreateWallet(testContext(t), ipc.CreateWalletParams{RequestID: "2", Owner: "alice", PIN: ipc.Secret(rightPIN)})
+	err := h.Wait(testContext(t))
+	var exit *daemontest.ExitError
+	if !errors.As(err, &exit) || exit.Code != daemon.ExitConfig {
+		t.Fatalf("sigild ended with %v", err)
+	}
+	if tries := faults.Calls("C_Login") - before; tries != 1 {
+		t.Errorf("%d log-ins", tries)
+	}
+	refusedWith(t, h, "refused this user PIN")
+	if tries := faults.Calls("C_Login") - before; tries != 1 {
+		t.Errorf("%d log-ins after another start", tries)
+	}
+}
+
+// TestBadSignaturesTakeTheTokenOutOfService has the token sign wrongly, and
+// repeat a nonce in signatures that verify: nothing leaves, and nobody signs
+// until an operator allows it, over restarts.
+func TestBadSignaturesTakeTheTokenOutOfService(t *testing.T) {
+	for reason, misbehave := range map[string]func(*hsmtest.Faults){
+		"tokenFault":  func(f *hsmtest.Faults) { f.WrongSignatures(hsmtest.Forever) },
+		"nonceReused": func(f *hsmtest.Faults) { f.RepeatNonces(true) },
+	} {
+		t.Run(reason, func(t *testing.T) {
+			faults, module := faultyToken(t)
+			faults.LearnRoots()
+			h, c := serving(t, module)
+			w := create(t, c, "1")
+			misbehave(faults)
+			sign := func(text string) error {
+				_, err := c.SignMessage(testContext(t), ipc.SignMessageParams{WalletID: w.WalletID, Message: ipc.Hex(text), PIN: ipc.Secret(rightPIN)})
+				return err
+			}
+			if reason == "nonceReused" {
+				if err := sign("first"); err != nil {
+					t.Fatalf("the first signature with this nonce: %v", err)
+				}
+			}
+			wantReason(t, sign("second"), reason)
+			faults.ClearAll()
+			for range 2 {
+				wantReason(t, sign("third"), "tokenFault")
+				if state, reasons := reasonsOf(t, c); state != "failing" || reasons[0] != "tokenFault" {
+					t.Errorf("state %q, reasons %v", state, reasons)
+				}
+				stop(t, h)
+				start(t, h)
+			}
+			stop(t, h)
+			code, said := command(t, h, "", "clear-token-fault")
+			if code != 0 {
+				t.Fatalf("exit code %d: %s", code, said)
+			}
+			mustContain(t, said, "in service")
+			start(t, h)
+			if err := sign("fourth"); err != nil {
+				t.Error(err)
+			}
+			if left := attemptsLeft(t, c, w.WalletID); left != 10 {
+				t.Errorf("%d attempts left", left)
+			}
+			if audited(t, h, "clearTokenFault") != 1 {
+				t.Error("the operator's decision is not in the audit log")
+			}
+		})
+	}
+}
+
+// TestHangingTokenIsReported lets every call into the module hang: the status
+// serves and says so, and service returns without a restart.
+func TestHangingTokenIsReported(t *testing.T) {
+	h := newFaultHost(t)
+	start(t, h.Host)
+	c := dial(t, h.Socket)
+	w := create(t, c, "1")
+	threads := resourcesOf(t, h.Host).threads
+	h.token.HangTimes(signing, 1)
+	_, err := tryPIN(t, c, w.WalletID, rightPIN)
+	wantReason(t, err, "timeout")
+	for range 10 {
+		if _, err := tryPIN(t, c, w.WalletID, rightPIN); err != nil {
+			t.Fatalf("beside one call that hangs: %v", err)
+		}
+	}
+	await(t, "tokenSlow", func() bool { state, r := reasonsOf(t, c); return state == "degraded" && r[0] == "tokenSlow" })
+	h.token.Hang(signing)
+	await(t, "tokenUnavailable at once", func() bool {
+		_, err := tryPIN(t, c, w.WalletID, rightPIN)
+		return ipc.ReasonOf(err) == "tokenUnavailable"
+	})
+	if state, _ := reasonsOf(t, c); state == "ready" {
+		t.Errorf("state %q", state)
+	}
+	if now := resourcesOf(t, h.Host).threads; now > threads+16 {
+		t.Errorf("%d threads, %d before", now, threads)
+	}
+	h.token.Clear(signing)
+	await(t, "a signature", func() bool { _, err := tryPIN(t, c, w.WalletID, rightPIN); return err == nil })
+	await(t, "ready", func() bool { state, _ := reasonsOf(t, c); return state == "ready" })
+	if left := attemptsLeft(t, c, w.WalletID); left != 10 {
+		t.Errorf("%d attempts left", left)
+	}
+}

@@ -1,0 +1,4 @@
+package daemon
+
+// Reloadable are the keys that SIGHUP changes.
+var Reloadable = reloadable

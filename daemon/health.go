@@ -1,0 +1,195 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sigild/sigild/daemon/entropy"
+	"github.com/sigild/sigild/hsm"
+	"github.com/sigild/sigild/ipc"
+	"github.com/sigild/sigild/tpm"
+)
+
+// The states of the daemon.
+const (
+	stateReady    = "ready"
+	stateDegraded = "degraded" // something is missing, wallets can be used
+	stateFailing  = "failing"  // wallets cannot be used
+)
+
+// condition is one row of the table of things that can be wrong.
+type condition struct {
+	reason  string
+	failing bool
+	works   string // what still works
+	action  string // what an operator does
+}
+
+// The table. Documentation is generated from it.
+func conditions() []condition {
+	const nothing = "status, listing wallets is refused; nothing is charged"
+	const unlocked = "wallets that are unlocked sign; nothing else; nothing is charged"
+	return []condition{
+		{"tokenAway", true, nothing, "plug the token in, or restore its network; the daemon takes it by itself"},
+		{"tokenHangs", true, nothing, "look at the token and its module's log; service returns when the module answers"},
+		{"tokenSlow", false, "everything, with fewer sessions", "look at the token and its module's log; a session is back when its call is"},
+		{"tokenKeys", true, nothing, "put the right token in: this one does not have this installation's keys as they were made"},
+		{"tokenPIN", true, nothing, "look at token.pin in the configuration and at what it names"},
+		{"tokenRefused", true, nothing, "put the right PIN where token.pin points, then restart"},
+		{"tokenFault", true, nothing, "find out why the token signed wrongly or repeated a nonce; then stop sigild, run `sigild clear-token-fault`, start it"},
+		{"tpmAway", true, unlocked, "look whether another program holds the TPM, and at the kernel's log; the daemon takes it by itself"},
+		{"tpmRefuses", true, unlocked, "look at the TPM's answer in the detail: a lock-out ends by itself or by the owner's tpm2_dictionarylockout"},
+		{"tpmChanged", true, unlocked, "put the right TPM back, or rebuild this host's part with the recovery code"},
+		{"measuredState", true, unlocked, "start the approved system, or approve this state with the policy key"},
+		{"databaseRefused", true, "looking at wallets; nothing that needs a PIN or changes one; nothing is charged", "run `sigild check`: bring the right database back, or accept this one by `sigild check --accept`"},
+		{"kms", false, "everything but new wallets", "look at the detail: network, credentials, clock, quota of KMS"},
+		{"entropy", false, "everything but new wallets", "look at the source that the detail names"},
+	}
+}
+
+func conditionOf(reason string) condition {
+	for _, c := range conditions() {
+		if c.reason == reason {
+			return c
+		}
+	}
+	return condition{reason: reason, failing: true, action: "see the log"}
+}
+
+// finding is a condition that holds.
+type finding struct {
+	condition
+	since  time.Time
+	detail string
+}
+
+// health knows what is wrong. It touches no device.
+type health struct {
+	daemon *Daemon
+
+	mu     sync.Mutex
+	source *finding // the last creation failed because of it; nil after one that did not
+}
+
+// findings lists everything that holds now.
+func (h *health) findings() []finding {
+	list := append(append(h.tokenFindings(), h.tpmFindings()...), h.guardFindings()...)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.source != nil {
+		list = append(list, *h.source)
+	}
+	return list
+}
+
+func (h *health) tokenFindings() (list []finding) {
+	d := h.daemon
+	if m := d.token.fault.look(); m != nil {
+		list = append(list, finding{conditionOf("tokenFault"), m.Time, m.Reason})
+	}
+	s := d.lines.token.State()
+	switch {
+	case s.Phase != hsm.Ready:
+		list = append(list, finding{conditionOf(tokenReason(s)), s.Since, s.Cause.Error()})
+	case s.Hung > 0 && s.Hung >= s.Sessions:
+		list = append(list, finding{conditionOf("tokenHangs"), s.Since, hsm.ErrHung.Error()})
+	case s.Hung > 0:
+		list = append(list, finding{conditionOf("tokenSlow"), s.Since, hungText(s)})
+	}
+	return list
+}
+
+// tokenReason names why the token is not ready.
+func tokenReason(s hsm.SupervisorState) string {
+	switch {
+	case s.Phase == hsm.Refused:
+		return "tokenRefused"
+	case errors.Is(s.Cause, hsm.ErrHung):
+		return "tokenHangs"
+	case errors.Is(s.Cause, ErrPINSource), errors.Is(s.Cause, os.ErrNotExist), errors.Is(s.Cause, os.ErrPermission):
+		return "tokenPIN"
+	case permanent(s.Cause):
+		return "tokenKeys"
+	}
+	return "tokenAway"
+}
+
+func (h *health) tpmFindings() []finding {
+	open, cause, since, _ := h.daemon.lines.tpm.gate.look()
+	if open {
+		return nil
+	}
+	return []finding{{conditionOf(tpmReason(cause)), since, cause.Error()}}
+}
+
+func tpmReason(cause error) string {
+	switch {
+	case errors.Is(cause, tpm.ErrPCRMismatch), errors.Is(cause, tpm.ErrApproval):
+		return "measuredState"
+	case errors.Is(cause, tpm.ErrSRKChanged), errors.Is(cause, tpm.ErrObjectForeign):
+		return "tpmChanged"
+	case errors.Is(cause, tpm.ErrUnavailable):
+		return "tpmAway"
+	}
+	return "tpmRefuses"
+}
+
+// sourced takes note of how the mixing for a new wallet ended.
+func (h *health) sourced(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var failed *entropy.SourceError
+	switch {
+	case err == nil:
+		h.source = nil
+	case errors.As(err, &failed) && failed.Source != "token" && failed.Source != "tpm":
+		reason, since := "kms", time.Now()
+		if failed.Source != "kms" {
+			reason = "entropy"
+		}
+		if h.source != nil {
+			since = h.source.since
+		}
+		h.source = &finding{conditionOf(reason), since, err.Error()}
+	}
+}
+
+// report gives state and reasons for the wire.
+func (h *health) report() (state string, reasons []ipc.StatusReason) {
+	state = stateReady
+	for _, f := range h.findings() {
+		if f.failing {
+			state = stateFailing
+		} else if state == stateReady {
+			state = stateDegraded
+		}
+		reasons = append(reasons, ipc.StatusReason{Reason: f.reason, Since: ipc.At(f.since), Detail: f.detail,
+			Works: f.works, Action: f.action})
+	}
+	return state, reasons
+}
+
+func hungText(s hsm.SupervisorState) string {
+	return fmt.Sprintf("%d of %d sessions wait for the module for longer than token.timeout", s.Hung, s.Sessions)
+}
+
+// ConditionsTable is the table of what can be wrong, in Markdown, for
+// docs/faults.md.
+func ConditionsTable() string {
+	var b strings.Builder
+	b.WriteString("## States\n\n`sigild_status` is `ready`, `degraded` (something is missing, wallets can be used) or\n" +
+		"`failing` (wallets cannot be used), with a reason for each thing that is wrong.\n\n" +
+		"| reason | state | what still works | what to do |\n|---|---|---|---|\n")
+	for _, c := range conditions() {
+		state := stateDegraded
+		if c.failing {
+			state = stateFailing
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", c.reason, state, c.works, c.action)
+	}
+	return b.String()
+}

@@ -1,0 +1,250 @@
+package hsm_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/miekg/pkcs11"
+
+	"github.com/sigild/sigild/hsm"
+	"github.com/sigild/sigild/hsm/hsmtest"
+)
+
+// supervised is a provisioned faulty token under a running supervisor.
+type supervised struct {
+	*hsmtest.Instance
+	supervisor *hsm.Supervisor
+	ended      chan error
+	pin        []byte
+}
+
+// provisionedFaulty makes the keys of generation 1 and closes the token again.
+func provisionedFaulty(t *testing.T) (*hsmtest.Instance, [16]byte, uint) {
+	t.Helper()
+	instance := hsmtest.New(t, hsmtest.WithFaults(), hsmtest.Sessions(2, 2))
+	token, err := hsm.Open(t.Context(), instance.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := token.Login(t.Context(), instance.PIN); err != nil {
+		t.Fatal(err)
+	}
+	installation := hsmtest.Installation()
+	keys := hsmtest.Provision(t, token, installation, 1)
+	if err := token.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return instance, installation, keys.Mechanism()
+}
+
+func supervise(t *testing.T, prepare func(*hsmtest.Faults)) *supervised {
+	t.Helper()
+	instance, installation, mechanism := provisionedFaulty(t)
+	s := &supervised{Instance: instance, ended: make(chan error, 1), pin: instance.PIN}
+	if prepare != nil {
+		prepare(instance.Faults)
+	}
+	cfg := instance.Config()
+	cfg.CallTimeout = 2 * time.Second
+	supervisor, err := hsm.NewSupervisor(hsm.SupervisorConfig{
+		Token: cfg,
+		LogIn: func(ctx context.Context, token *hsm.Token) error { return token.Login(ctx, s.pin) },
+		Open: func(ctx context.Context, token *hsm.Token) ([]*hsm.Keys, error) {
+			keys, err := token.OpenKeys(ctx, installation, 1, mechanism)
+			return []*hsm.Keys{keys}, err
+		},
+		Final: func(err error) bool {
+			return errors.Is(err, hsm.ErrPINIncorrect) || errors.Is(err, hsm.ErrPINLocked)
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.supervisor = supervisor
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { s.ended <- supervisor.Run(ctx) }()
+	t.Cleanup(func() {
+		instance.Faults.ClearAll()
+		cancel()
+		if err := <-s.ended; err != nil && !t.Failed() {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	return s
+}
+
+// keys waits until the token works.
+func (s *supervised) keys(t *testing.T) *hsm.Keys {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		c, err := s.supervisor.Connection(t.Context())
+		if err == nil {
+			return c.Keys(1)
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the token did not come back: %v", err)
+		}
+	}
+}
+
+// recovers waits until a signature is made again, and says how long that took.
+func (s *supervised) recovers(t *testing.T) time.Duration {
+	t.Helper()
+	begun := time.Now()
+	for {
+		keys := s.keys(t)
+		o, _, err := keys.GenerateRoot(t.Context())
+		if err == nil {
+			_, err = keys.SignECDSA(t.Context(), o, [32]byte{1})
+			_ = keys.Destroy(t.Context(), o)
+		}
+		if err == nil {
+			return time.Since(begun)
+		}
+		if time.Since(begun) > 10*time.Second {
+			t.Fatalf("the token does not sign: %v", err)
+		}
+	}
+}
+
+func TestSupervisorRecovers(t *testing.T) {
+	for name, tc := range map[string]struct {
+		fault func(*hsmtest.Faults)
+		end   func(*hsmtest.Faults)
+		lost  any // whether session objects are gone; nil: depends on the moment
+	}{
+		"sessions lost": {fault: (*hsmtest.Faults).LoseSessions, lost: true},
+		"logged out":    {fault: (*hsmtest.Faults).LogOut, lost: true},
+		"pulled out and put in again": {fault: (*hsmtest.Faults).Vanish,
+			end: func(f *hsmtest.Faults) { f.Return(0) }, lost: true},
+		"put into another slot": {fault: (*hsmtest.Faults).Vanish,
+			end: func(f *hsmtest.Faults) { f.Return(1000) }, lost: true},
+		"not initialised":  {fault: func(f *hsmtest.Faults) { f.FailTimes("C_SignInit", pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED, 1) }, lost: true},
+		"one device error": {fault: func(f *hsmtest.Faults) { f.FailOnce("C_Sign", pkcs11.CKR_DEVICE_ERROR) }, lost: false},
+		"device errors": {fault: func(f *hsmtest.Faults) { f.Fail("C_Sign", pkcs11.CKR_DEVICE_ERROR) },
+			end: (*hsmtest.Faults).ClearAll},
+		"stale handles": {fault: func(f *hsmtest.Faults) { f.FailOnce("C_SignInit", pkcs11.CKR_KEY_HANDLE_INVALID) }, lost: true},
+		"no new sessions": {fault: func(f *hsmtest.Faults) {
+			f.LoseSessions()
+			f.Fail("C_OpenSession", pkcs11.CKR_SESSION_COUNT)
+		}, end: (*hsmtest.Faults).ClearAll, lost: true},
+		"log-in fails without an answer": {fault: func(f *hsmtest.Faults) {
+			f.LogOut()
+			f.Fail("C_Login", pkcs11.CKR_DEVICE_ERROR)
+		}, end: (*hsmtest.Faults).ClearAll, lost: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := supervise(t, nil)
+			keys := s.keys(t)
+			o := newRoot(t, keys)
+			tc.fault(s.Faults)
+			_, err := keys.SignECDSA(t.Context(), o, [32]byte{1})
+			if err == nil {
+				t.Error("signed in spite of the fault")
+			}
+			if tc.end != nil {
+				s.untilNot(t, hsm.Ready)
+				tc.end(s.Faults)
+			}
+			if took := s.recovers(t); took > time.Second {
+				t.Errorf("service was back after %v", took)
+			}
+			if tc.lost != nil && o.Lost() != tc.lost {
+				t.Errorf("the object is lost: %v", o.Lost())
+			}
+		})
+	}
+}
+
+// untilNot waits until the supervisor leaves a phase.
+func (s *supervised) untilNot(t *testing.T, p hsm.Phase) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for s.supervisor.State().Phase == p {
+		if _, err := s.supervisor.Connection(t.Context()); err != nil {
+			continue
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("still %v", p)
+		}
+	}
+}
+
+func TestSupervisorWaitsForATokenThatIsNotThere(t *testing.T) {
+	s := supervise(t, (*hsmtest.Faults).Vanish)
+	_, err := s.supervisor.Connection(t.Context())
+	var unavailable *hsm.UnavailableError
+	if !errors.As(err, &unavailable) || !errors.Is(err, hsm.ErrUnavailable) || unavailable.RetryAfter <= 0 {
+		t.Errorf("Connection: %v", err)
+	}
+	if state := s.supervisor.State(); state.Phase != hsm.Starting || !errors.Is(state.Cause, hsm.ErrTokenNotFound) {
+		t.Errorf("State: %+v", state)
+	}
+	s.Faults.Return(0)
+	if took := s.recovers(t); took > time.Second {
+		t.Errorf("service was back after %v", took)
+	}
+}
+
+// One refusal of the PIN ends all log-ins for good.
+func TestSupervisorEndsWithARefusedPIN(t *testing.T) {
+	s := supervise(t, nil)
+	s.keys(t)
+	s.pin = []byte("0000000000")
+	before := s.Faults.Calls("C_Login")
+	s.Faults.LogOut()
+	s.untilNot(t, hsm.Ready)
+	err := <-s.ended
+	s.ended <- nil
+	if !errors.Is(err, hsm.ErrPINIncorrect) {
+		t.Errorf("Run: %v", err)
+	}
+	if n := s.Faults.Calls("C_Login") - before; n != 1 {
+		t.Errorf("%d log-ins", n)
+	}
+	if _, err := s.supervisor.Connection(t.Context()); !errors.Is(err, hsm.ErrUnavailable) {
+		t.Errorf("Connection: %v", err)
+	}
+	if state := s.supervisor.State(); state.Phase != hsm.Refused {
+		t.Errorf("State: %+v", state)
+	}
+}
+
+// One call that hangs costs one session. When all hang, callers are told at
+// once, and service returns when the module answers.
+func TestSupervisorSurvivesHangingCalls(t *testing.T) {
+	s := supervise(t, nil)
+	keys := s.keys(t)
+	o := newRoot(t, keys)
+	s.Faults.HangTimes("C_Sign", 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := keys.SignECDSA(ctx, o, [32]byte{1}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the call that hangs: %v", err)
+	}
+	for range 20 {
+		if err := sign(t, keys, o); err != nil {
+			t.Fatalf("beside a call that hangs: %v", err)
+		}
+	}
+	s.Faults.Hang("C_SignInit")
+	deadline := time.Now().Add(20 * time.Second)
+	for err := error(nil); !errors.Is(err, hsm.ErrHung); _, err = keys.SignECDSA(t.Context(), o, [32]byte{1}) {
+		if time.Now().After(deadline) {
+			t.Fatalf("with every session in the module: %v", err)
+		}
+	}
+	if state := s.supervisor.State(); state.Hung < 2 || state.Sessions != 4 {
+		t.Errorf("State: %+v", state)
+	}
+	s.Faults.ClearAll()
+	if took := s.recovers(t); took > time.Second {
+		t.Errorf("service was back after %v", took)
+	}
+	if o.Lost() {
+		t.Error("the object is lost")
+	}
+}

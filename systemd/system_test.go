@@ -1,0 +1,298 @@
+//go:build system
+
+package systemd_test
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sigild/sigild/daemon/entropy/kmstest"
+	"github.com/sigild/sigild/tpm/tpmtest"
+)
+
+const userPIN = "402916"
+
+// buildPackage builds the Debian package of a version.
+func buildPackage(t *testing.T, version string) string {
+	t.Helper()
+	t.Setenv("VERSION", version)
+	run(t, "deb/build")
+	found, err := filepath.Glob("../dist/sigild_" + strings.TrimPrefix(version, "v") + "_*.deb")
+	if err != nil || len(found) != 1 {
+		t.Fatalf("packages of %s: %v, %v", version, found, err)
+	}
+	return found[0]
+}
+
+// host is a machine with a token, a TPM and KMS, on which sigild is installed.
+type host struct {
+	*machine
+	whole    *testing.T // the test, which outlives its steps
+	tokenPIN string
+	walletID string
+}
+
+// TestRealSystemd installs the package, and runs, breaks, upgrades and removes
+// the service under a real systemd. The steps build on each other.
+func TestRealSystemd(t *testing.T) {
+	old, next := buildPackage(t, "v0.0.1"), buildPackage(t, "v0.0.2")
+	root := newRootFolder(t)
+	install(t, old, filepath.Join(root, "old.deb"), 0o644)
+	install(t, next, filepath.Join(root, "next.deb"), 0o644)
+	h := &host{machine: boot(t, root), whole: t}
+	for _, step := range []struct {
+		name string
+		run  func(*testing.T)
+	}{
+		{"install", h.install}, {"unprovisioned", h.unprovisioned}, {"provision", h.provision}, {"sign", h.sign},
+		{"confined", h.confined}, {"killed", h.killed}, {"watchdog", h.watchdog}, {"wrong token PIN", h.wrongTokenPIN},
+		{"upgrade", h.upgrade}, {"remove", h.remove},
+	} {
+		if !t.Run(step.name, func(t *testing.T) { h.t = t; step.run(t) }) {
+			return
+		}
+	}
+}
+
+func (h *host) install(t *testing.T) {
+	h.must(nil, "dpkg", "-i", "/old.deb")
+	for path, want := range map[string]string{
+		"/usr/sbin/sigild": "755 root root", "/usr/bin/sigilctl": "755 root root",
+		"/var/lib/sigild": "700 sigild sigild", "/etc/sigild": "750 root sigild", "/run/sigild": "755 sigild sigild",
+		"/usr/lib/systemd/system/sigild.service": "644 root root", "/usr/share/man/man8/sigild.8.gz": "644 root root",
+		"/usr/share/bash-completion/completions/sigilctl": "644 root root",
+	} {
+		if got := strings.TrimSpace(h.must(nil, "stat", "-c", "%a %U %G", path)); got != want {
+			t.Errorf("%s is %s, want %s", path, got, want)
+		}
+	}
+	if out := h.must(nil, "dpkg", "--verify", "sigild"); strings.TrimSpace(out) != "" {
+		t.Errorf("dpkg --verify: %s", out)
+	}
+	if out := h.must(nil, "id", "-nG", "sigild"); !strings.Contains(out, "tss") {
+		t.Errorf("sigild is in %s", out)
+	}
+}
+
+// Nothing starts before provisioning, also when it is asked for.
+func (h *host) unprovisioned(t *testing.T) {
+	h.must(nil, "systemctl", "start", "sigild.socket", "sigild.service")
+	for _, unit := range []string{"sigild.socket", "sigild.service"} {
+		if state, _ := h.try(nil, "systemctl", "is-active", unit); strings.TrimSpace(state) != "inactive" {
+			t.Errorf("%s is %s", unit, state)
+		}
+	}
+}
+
+func (h *host) provision(t *testing.T) {
+	h.must(nil, "useradd", "--system", "--create-home", "--groups", "sigild-client", "relay")
+	h.must(nil, "useradd", "--system", "stranger")
+	uid := strings.TrimSpace(h.must(nil, "id", "-u", "relay"))
+	h.devices(uid)
+	out := h.must([]byte(h.tokenPIN), "runuser", "-u", "sigild", "--", "sigild", "provision", "--pin-fd", "3", "--code-fd", "1")
+	if !strings.Contains(out, "provisioned") {
+		t.Fatal(out)
+	}
+	// As root the files would be out of the daemon's reach.
+	if out, err := h.try(nil, "sigild", "reseal"); err == nil || !strings.Contains(out, "runuser -u sigild") {
+		t.Errorf("sigild as root: %v, %s", err, out)
+	}
+}
+
+// devices gives the machine a SoftHSM token, a TPM and the KMS endpoint.
+func (h *host) devices(relay string) {
+	t := h.t
+	kms, err := kmstest.Start(kmstest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.whole.Cleanup(func() { _ = kms.Close() })
+	folder := filepath.Join(h.root, "var/lib/tpm")
+	if err := os.Mkdir(folder, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	chip, err := tpmtest.Start(h.whole.Context(), folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.whole.Cleanup(chip.Kill)
+	for _, pcr := range []int{7, 11, 12, 14} { // what a boot measures
+		if err := chip.Extend(pcr, sha256.Sum256(fmt.Appendf(nil, "measured into %d", pcr))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(chip.Device, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	pin := make([]byte, 16)
+	rand.Read(pin)
+	h.tokenPIN = hex.EncodeToString(pin)
+	h.must(nil, "usermod", "--append", "--groups", "softhsm", "sigild")
+	h.must(nil, "runuser", "-u", "sigild", "--", "softhsm2-util", "--init-token", "--free", "--label", "wallets",
+		"--pin", h.tokenPIN, "--so-pin", "87654321")
+	h.configure(relay, "tpm", kms)
+	environment := "[Service]\nWatchdogSec=4\n"
+	for _, assignment := range kms.Env() {
+		environment += fmt.Sprintf("Environment=%q\n", assignment)
+	}
+	h.write("/etc/systemd/system/sigild.service.d/test.conf", environment, 0o644)
+	dropin, err := os.ReadFile("dropins/softhsm.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.write("/etc/systemd/system/sigild.service.d/softhsm.conf", string(dropin), 0o644)
+	h.must(nil, "systemctl", "daemon-reload")
+}
+
+func (h *host) configure(relay, pin string, kms *kmstest.Server) {
+	h.write("/etc/sigild/sigild.toml", fmt.Sprintf(`[socket]
+allow = [0, %s]
+[token]
+module = "/usr/lib/softhsm/libsofthsm2.so"
+label = "wallets"
+pin = %q
+[tpm]
+device = "/var/lib/tpm/tpm.sock"
+profile = "uki"
+[kms]
+region = %q
+endpoint = %q
+allow_http = true
+`, relay, pin, kms.Region(), kms.Endpoint()), 0o644)
+}
+
+// relay runs sigilctl as the relay's user, with the wallet's PIN.
+func (h *host) relay(args ...string) (map[string]any, error) {
+	h.t.Helper()
+	return h.asRelay([]byte(userPIN), append(args, "--pin-fd", "3")...)
+}
+
+func (h *host) asRelay(pin []byte, args ...string) (map[string]any, error) {
+	h.t.Helper()
+	out, said, err := h.run(pin, append([]string{"runuser", "-u", "relay", "--", "env", "HOME=/home/relay", "sigilctl", "--json"}, args...)...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s%s", err, said, out)
+	}
+	var answer map[string]any
+	return answer, json.Unmarshal([]byte(out), &answer)
+}
+
+// signs has the relay sign a message with its wallet.
+func (h *host) signs() {
+	h.t.Helper()
+	answer, err := h.relay("sign", "message", h.walletID, "/etc/hostname")
+	if err != nil || answer["signature"] == nil {
+		h.t.Fatalf("sign: %v, %v", answer, err)
+	}
+}
+
+func (h *host) sign(t *testing.T) {
+	h.must(nil, "systemctl", "start", "sigild.socket", "sigild.service")
+	if state, status := h.property("ActiveState"), h.property("StatusText"); state != "active" || status != "ready" {
+		t.Errorf("the service is %s, %q", state, status)
+	}
+	made, err := h.relay("wallet", "create", "--owner", "alice", "--request-id", "1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.walletID = made["wallet"].(map[string]any)["walletId"].(string)
+	h.signs()
+	if out, err := h.try(nil, "runuser", "-u", "stranger", "--", "sigilctl", "status"); err == nil {
+		t.Errorf("a user outside the group reached the socket: %s", out)
+	}
+}
+
+// confined looks at the running process as the kernel shows it.
+func (h *host) confined(t *testing.T) {
+	pid := h.property("MainPID")
+	status := h.must(nil, "cat", "/proc/"+pid+"/status")
+	for _, want := range []string{"CapEff:\t0000000000000000", "CapBnd:\t0000000000000000", "NoNewPrivs:\t1", "Seccomp:\t2"} {
+		if !strings.Contains(status, want) {
+			t.Errorf("/proc/PID/status lacks %q:\n%s", want, status)
+		}
+	}
+	if limits := h.must(nil, "grep", "core file", "/proc/"+pid+"/limits"); !strings.Contains(limits, "0") {
+		t.Errorf("core files: %s", limits)
+	}
+}
+
+func (h *host) killed(t *testing.T) {
+	before := h.property("MainPID")
+	h.must(nil, "systemctl", "kill", "--signal=KILL", "--kill-who=main", "sigild.service")
+	h.returned(before)
+	h.signs()
+}
+
+// returned waits until another process serves.
+func (h *host) returned(before string) {
+	h.t.Helper()
+	h.eventually(time.Minute, "the service is back", func() bool {
+		pid := h.property("MainPID")
+		return pid != before && pid != "0" && h.property("ActiveState") == "active"
+	})
+}
+
+// A process that does nothing any more is replaced.
+func (h *host) watchdog(t *testing.T) {
+	before := h.property("MainPID")
+	h.must(nil, "systemctl", "kill", "--signal=STOP", "--kill-who=main", "sigild.service")
+	h.returned(before)
+	if journal := h.must(nil, "journalctl", "-u", "sigild", "--no-pager"); !strings.Contains(journal, "Watchdog timeout") {
+		t.Errorf("the journal does not tell of the watchdog:\n%s", journal)
+	}
+	h.signs()
+}
+
+func (h *host) wrongTokenPIN(t *testing.T) {
+	config := filepath.Join(h.root, "etc/sigild/sigild.toml")
+	good, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.write("/etc/sigild/pin", strings.Repeat("0", 32), 0o400)
+	h.must(nil, "chown", "sigild", "/etc/sigild/pin")
+	h.write("/etc/sigild/sigild.toml", strings.Replace(string(good), `pin = "tpm"`, `pin = "file:/etc/sigild/pin"`, 1), 0o644)
+	if out, err := h.try(nil, "systemctl", "restart", "sigild.service"); err == nil {
+		t.Errorf("the service started with a wrong PIN: %s", out)
+	}
+	h.eventually(time.Minute, "the service has failed", func() bool { return h.property("ActiveState") == "failed" })
+	if code, restarts := h.property("ExecMainStatus"), h.property("NRestarts"); code != "78" || restarts != "0" {
+		t.Errorf("exit code %s after %s restarts, want 78 after none", code, restarts)
+	}
+	h.write("/etc/sigild/sigild.toml", string(good), 0o644)
+	h.must(nil, "systemctl", "reset-failed", "sigild.service")
+	h.must(nil, "systemctl", "start", "sigild.socket", "sigild.service")
+	h.signs()
+}
+
+func (h *host) upgrade(t *testing.T) {
+	before := h.property("MainPID")
+	h.must(nil, "dpkg", "-i", "/next.deb")
+	h.returned(before)
+	h.signs()
+	if version := h.must(nil, "sigild", "--version"); !strings.Contains(version, "v0.0.2") {
+		t.Errorf("after the upgrade: %s", version)
+	}
+	answer, err := h.asRelay(nil, "wallet", "list")
+	if err != nil || len(answer["wallets"].([]any)) != 1 {
+		t.Errorf("after the upgrade: %v, %v", answer, err)
+	}
+}
+
+func (h *host) remove(t *testing.T) {
+	h.must(nil, "dpkg", "--remove", "sigild")
+	if state, _ := h.try(nil, "systemctl", "is-active", "sigild.service"); strings.TrimSpace(state) == "active" {
+		t.Error("the service still runs")
+	}
+	h.must(nil, "test", "-s", "/var/lib/sigild/sigild.db")
+	h.must(nil, "dpkg", "--purge", "sigild") // nobody is there to answer
+	h.must(nil, "test", "-s", "/var/lib/sigild/sigild.db")
+}
