@@ -53,7 +53,7 @@ func TestRealSystemd(t *testing.T) {
 		run  func(*testing.T)
 	}{
 		{"install", h.install}, {"unprovisioned", h.unprovisioned}, {"provision", h.provision}, {"sign", h.sign},
-		{"confined", h.confined}, {"killed", h.killed}, {"watchdog", h.watchdog}, {"wrong token PIN", h.wrongTokenPIN},
+		{"confined", h.confined}, {"reload", h.reload}, {"killed", h.killed}, {"watchdog", h.watchdog}, {"wrong token PIN", h.wrongTokenPIN},
 		{"upgrade", h.upgrade}, {"remove", h.remove},
 	} {
 		if !t.Run(step.name, func(t *testing.T) { h.t = t; step.run(t) }) {
@@ -221,6 +221,16 @@ func (h *host) confined(t *testing.T) {
 	}
 	if limits := h.must(nil, "grep", "core file", "/proc/"+pid+"/limits"); !strings.Contains(limits, "0") {
 		t.Errorf("core files: %s", limits)
+	}
+}
+
+// A reload keeps the process.
+func (h *host) reload(t *testing.T) {
+	before := h.property("MainPID")
+	h.must(nil, "systemctl", "reload", "sigild.service")
+	h.signs()
+	if after := h.property("MainPID"); after != before {
+		t.Errorf("the reload replaced process %s by %s", before, after)
 	}
 }
 
