@@ -267,7 +267,9 @@ func (h *host) wrongTokenPIN(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.write("/etc/sigild/pin", strings.Repeat("0", 32), 0o400)
+	wrong := make([]byte, 16)
+	rand.Read(wrong) // a weak one would leave a mark that fits every PIN
+	h.write("/etc/sigild/pin", hex.EncodeToString(wrong), 0o400)
 	h.must(nil, "chown", "sigild", "/etc/sigild/pin")
 	h.write("/etc/sigild/sigild.toml", strings.Replace(string(good), `pin = "tpm"`, `pin = "file:/etc/sigild/pin"`, 1), 0o644)
 	if out, err := h.try(nil, "systemctl", "restart", "sigild.service"); err == nil {
