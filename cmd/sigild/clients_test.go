@@ -160,7 +160,7 @@ func termsOf(t *testing.T, message, address string) ipc.UnlockParams {
 	if !found || strings.ContainsAny(message, "{}") { // viem counts braces to find the end of an answer
 		t.Fatalf("no command in %q", message)
 	}
-	p := ipc.UnlockParams{PIN: ipc.Secret(rightPIN)}
+	p := ipc.UnlockParams{PIN: ipc.Secret(rightPIN), Terms: ipc.Terms{TotalValue: "0x0"}} // as sigilctl does
 	flags := flag.NewFlagSet("unlock", flag.ContinueOnError)
 	list := func(to *[]string) func(string) error {
 		return func(text string) error { *to = append(*to, text); return nil }
