@@ -13,7 +13,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export CGO_ENABLED := 1
 
-.PHONY: help deps build demo dev test race bench scale faults soak lint fuzz system-test deb install clean
+.PHONY: help deps build demo dev test geth race bench scale faults soak lint fuzz system-test deb install clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ dev: build ## leave a throw-away installation running and print its socket
 
 test: deps ## run the tests on real SoftHSM, swtpm and the real AWS SDK
 	$(GO) test -count=1 -timeout 10m $(PACKAGES)
+
+geth: deps ## the tests with a real go-ethereum node, which is built in minutes the first time
+	SIGILD_GETH=1 $(GO) test -count=1 -timeout 15m -run TestGeth ./cmd/sigild
 
 race: deps ## the same with the race detector
 	$(GO) test -count=1 -timeout 20m -race $(PACKAGES)
