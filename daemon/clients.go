@@ -59,7 +59,7 @@ func clientMethods() []clientMethod {
 	data := parameter{name: "data", about: "the bytes of the message", kind: reflect.TypeFor[ipc.Hex]()}
 	typed := parameter{name: "typedData", about: "the typed data (EIP-712), also as a string that holds its JSON text",
 		kind: reflect.TypeFor[typedDataObject]()}
-	tx := parameter{name: "transaction", about: "a complete transaction with from, chainId, nonce, gas and fees: nothing is filled in",
+	tx := parameter{name: "transaction", about: "a complete transaction with from, chainId, nonce, gas and fees: nothing is filled in, save that account_signTransaction takes the configured chain where none is named",
 		kind: reflect.TypeFor[transactionObject]()}
 	signature, addresses := reflect.TypeFor[ipc.Hex](), reflect.TypeFor[[]addressText]()
 	return []clientMethod{

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"mime"
+	"strconv"
 
 	"github.com/ethereum/go-ethereum/accounts"
 	"github.com/ethereum/go-ethereum/common"
@@ -64,11 +65,30 @@ func (d *Daemon) accountSignTransaction(ctx context.Context, c *clientCall) (any
 	if len(c.args) > 1 {
 		selector = c.args[1]
 	}
-	s, err := d.signTransactionBy(ctx, c.peer, c.args[0], selector)
+	tx, err := d.withChain(c.args[0])
+	if err != nil {
+		return nil, err
+	}
+	s, err := d.signTransactionBy(ctx, c.peer, tx, selector)
 	if err != nil {
 		return nil, err
 	}
 	return signedTransaction(s.Raw)
+}
+
+// withChain gives a transaction that names no chain the configured one. This is
+// what the callers of an external signer expect of it, and so bind's Clef
+// transactor never names one; eth_signTransaction does not do it.
+func (d *Daemon) withChain(raw json.RawMessage) (json.RawMessage, error) {
+	var tx map[string]json.RawMessage
+	if d.config.Ethereum.ChainID == 0 || json.Unmarshal(raw, &tx) != nil || tx == nil {
+		return raw, nil
+	}
+	if named := tx["chainId"]; named != nil && string(named) != "null" {
+		return raw, nil
+	}
+	tx["chainId"] = json.RawMessage(`"0x` + strconv.FormatUint(d.config.Ethereum.ChainID, 16) + `"`)
+	return json.Marshal(tx)
 }
 
 func (d *Daemon) ethSignTransaction(ctx context.Context, c *clientCall) (any, error) {

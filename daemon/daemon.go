@@ -56,7 +56,11 @@ type Daemon struct {
 	receiver *channel.Receiver // the daemon's end of the PIN channel
 	hard     context.Context   // ends when a stop has no more time
 	end      context.CancelFunc
-	metrics  *metrics.Metrics
+	// collector collects what requests with secrets left; memoryLocked says
+	// that nothing of this process is swapped out.
+	collector    collector
+	memoryLocked bool
+	metrics      *metrics.Metrics
 }
 
 // Open starts everything but the socket, in the order that doc.go gives. An

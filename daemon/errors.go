@@ -104,6 +104,7 @@ func failures() []failure {
 		{"tokenFault", codeUnavailable, wallet.ErrToken, "the token gave a wrong answer; nothing left the daemon", false, false},
 		{"nonceReused", codeUnavailable, wallet.ErrNonceReused, "the token repeated a signature nonce; nothing left the daemon", false, false},
 		{"measuredState", codeUnavailable, tpm.ErrPCRMismatch, "the host is not in the measured state that its keys are bound to", true, false},
+		{"tpmUnavailable", codeUnavailable, tpm.ErrUnavailable, "the TPM refused or does not answer", true, true},
 		{"auditUnavailable", codeUnavailable, audit.ErrClosed, "the audit log cannot be written, so nothing is signed", false, true},
 		{"keyGone", codeUnavailable, ErrKeyGone, "the record needs a key that this installation does not have", true, false},
 		{"timeout", codeUnavailable, context.DeadlineExceeded, "the request took too long", false, true},

@@ -38,10 +38,10 @@ func (g *gate) set(cause error) bool {
 	return changed
 }
 
-func (g *gate) look() (open bool, cause error, since time.Time, changed <-chan struct{}) {
+func (g *gate) look() (open bool, since time.Time, changed <-chan struct{}, cause error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.open, g.cause, g.since, g.changed
+	return g.open, g.since, g.changed, g.cause
 }
 
 // settled waits until an attempt to open the gate has come to its end.
@@ -66,7 +66,7 @@ func (g *gate) wait(ctx context.Context) error {
 	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	for {
-		open, cause, _, changed := g.look()
+		open, _, changed, cause := g.look()
 		if open {
 			return nil
 		}

@@ -119,7 +119,7 @@ func tokenReason(s hsm.SupervisorState) string {
 }
 
 func (h *health) tpmFindings() []finding {
-	open, cause, since, _ := h.daemon.lines.tpm.gate.look()
+	open, since, _, cause := h.daemon.lines.tpm.gate.look()
 	if open {
 		return nil
 	}

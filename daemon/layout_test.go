@@ -33,7 +33,7 @@ var allowed = map[string][]string{
 	"daemon":                   {"*"},
 	"daemon/config":            {},
 	"daemon/wallet":            {"daemon/seal", "daemon/policy", "daemon/wipe"},
-	"daemon/entropy":           {},
+	"daemon/entropy":           {"daemon/wipe"},
 	"daemon/entropy/kmstest":   {"daemon/entropy"},
 	"daemon/channel":           {"daemon/wipe"},
 	"daemon/wipe":              {},

@@ -88,7 +88,7 @@ func (d *Daemon) startDevices(ctx context.Context) error {
 	waiting, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
 	l.tpm.gate.settled(waiting)
-	if _, cause, _, _ := l.tpm.gate.look(); permanent(cause) {
+	if _, _, _, cause := l.tpm.gate.look(); permanent(cause) {
 		return cause
 	}
 	l.group.Go(func() { l.ended <- l.token.Run(running) })

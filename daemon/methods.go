@@ -71,40 +71,49 @@ type call[P any] struct {
 
 // handle decodes strictly, runs method and names its error for the wire.
 func handle[P, R any](d *Daemon, method func(context.Context, *call[P]) (R, error)) ipc.Handler {
-	return func(ctx context.Context, raw json.RawMessage) (any, error) {
-		peer, ok := ipc.PeerFrom(ctx)
-		if !ok {
-			return nil, errors.New("request without a peer")
-		}
-		if args, err := ipc.DecodeArgsBetween(raw, 0, 1); err == nil && len(args) == 0 {
-			raw = json.RawMessage("[{}]") // no parameters are the empty object
-		}
-		params, err := ipc.Decode[P](raw)
-		if err != nil {
-			return nil, err
-		}
-		defer wipePINs(&params) // those in the clear; c.params are wiped below
-		digest, err := requestDigest(raw)
-		if err != nil {
-			return nil, err
-		}
-		connection, _ := ipc.ConnectionFrom(ctx)
-		c := &call[P]{params: params, digest: digest,
-			peer: wallet.Peer{UID: peer.UID, GID: peer.GID, PID: peer.PID, Connection: connection}}
-		name, _ := ctx.Value(methodKey{}).(string)
-		use, err := d.openPINs(c.peer, channel.Request{Method: name, Digest: digest}, &c.params, raw)
-		defer wipePINs(&c.params)
-		run := func(ctx context.Context) (any, error) { return answer(ctx, d, method, c) }
-		switch {
-		case use == nil && err != nil:
-			return nil, wireError(err)
-		case use == nil:
-			return run(ctx)
-		case err != nil:
-			run = func(context.Context) (any, error) { return nil, wireError(err) }
-		}
-		return d.answerSealed(ctx, use, run)
+	if pinFieldsOf(new(P)).pin == nil {
+		return func(ctx context.Context, raw json.RawMessage) (any, error) { return serve(ctx, d, method, raw) }
 	}
+	return func(ctx context.Context, raw json.RawMessage) (any, error) {
+		defer d.collector.soon()
+		return serve(ctx, d, method, raw)
+	}
+}
+
+// serve answers one request.
+func serve[P, R any](ctx context.Context, d *Daemon, method func(context.Context, *call[P]) (R, error), raw json.RawMessage) (any, error) {
+	peer, ok := ipc.PeerFrom(ctx)
+	if !ok {
+		return nil, errors.New("request without a peer")
+	}
+	if args, err := ipc.DecodeArgsBetween(raw, 0, 1); err == nil && len(args) == 0 {
+		raw = json.RawMessage("[{}]") // no parameters are the empty object
+	}
+	params, err := ipc.Decode[P](raw)
+	if err != nil {
+		return nil, err
+	}
+	defer wipePINs(&params) // those in the clear; c.params are wiped below
+	digest, err := requestDigest(raw)
+	if err != nil {
+		return nil, err
+	}
+	connection, _ := ipc.ConnectionFrom(ctx)
+	c := &call[P]{params: params, digest: digest,
+		peer: wallet.Peer{UID: peer.UID, GID: peer.GID, PID: peer.PID, Connection: connection}}
+	name, _ := ctx.Value(methodKey{}).(string)
+	use, err := d.openPINs(c.peer, channel.Request{Method: name, Digest: digest}, &c.params, raw)
+	defer wipePINs(&c.params)
+	run := func(ctx context.Context) (any, error) { return answer(ctx, d, method, c) }
+	switch {
+	case use == nil && err != nil:
+		return nil, wireError(err)
+	case use == nil:
+		return run(ctx)
+	case err != nil:
+		run = func(context.Context) (any, error) { return nil, wireError(err) }
+	}
+	return d.answerSealed(ctx, use, run)
 }
 
 // answer runs a method, and names its error for the wire.

@@ -39,6 +39,9 @@ const minTokenPIN = 22
 // TPM's host key and sealed PIN, the recovery code, the database. It can be
 // repeated after an interruption; once it was complete it gives ErrProvisioned.
 func Provision(ctx context.Context, c *config.Config, o ProvisionOptions) (err error) {
+	if _, err := protect(); err != nil {
+		return err
+	}
 	if err := checkOwner(c.Store.Path); err != nil {
 		return err
 	}

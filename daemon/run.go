@@ -25,10 +25,15 @@ const drainTimeout = 20 * time.Second
 
 // Run starts the daemon, serves until ctx ends, drains and closes.
 func Run(ctx context.Context, c *config.Config, o Options) (err error) {
+	locked, err := protect()
+	if err != nil {
+		return err
+	}
 	d, err := Open(ctx, c, o)
 	if err != nil {
 		return err
 	}
+	d.memoryLocked = locked
 	defer func() { err = errors.Join(err, d.Close()) }()
 	listener, err := listen(c.Socket)
 	if err != nil {

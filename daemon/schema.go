@@ -57,7 +57,7 @@ func named(t reflect.Type) schema {
 	case reflect.TypeFor[quantityText]():
 		return schema{"type": "string", "pattern": "^0x(0|[1-9a-f][0-9a-f]*)$", "description": "a number in hexadecimal without leading zeros"}
 	case reflect.TypeFor[transactionObject]():
-		return schema{"type": "object", "required": []string{"from", "chainId", "nonce"}, "description": "a transaction, in the field names of Ethereum JSON-RPC"}
+		return schema{"type": "object", "required": []string{"from", "nonce"}, "description": "a transaction, in the field names of Ethereum JSON-RPC"}
 	case reflect.TypeFor[typedDataObject]():
 		return schema{"type": []string{"object", "string"}, "description": "types, primaryType, domain and message, as EIP-712 spells them"}
 	case reflect.TypeFor[signedResult]():

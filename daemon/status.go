@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/sigild/sigild/daemon/seal"
+	"github.com/sigild/sigild/daemon/wipe"
 	"github.com/sigild/sigild/hsm"
 	"github.com/sigild/sigild/ipc"
 )
@@ -75,8 +76,20 @@ func (d *Daemon) notes() []string {
 	if e := d.tokenStatus().Enforcement; e != "" && e != hsm.EnforcedByToken {
 		notes = append(notes, "the token does not enforce unwrap templates ("+e+"): whoever has its user PIN and a wrapped key can read the key")
 	}
+	notes = append(notes, d.memoryNotes()...)
 	for _, name := range d.config.Entropy.Drop {
 		notes = append(notes, "new wallets are made without randomness from "+name)
+	}
+	return notes
+}
+
+// memoryNotes say what keeps secrets in memory longer than they must be.
+func (d *Daemon) memoryNotes() (notes []string) {
+	if !d.memoryLocked {
+		notes = append(notes, "this process's memory may be swapped out: give the service LimitMEMLOCK=infinity, or turn swap off")
+	}
+	if !wipe.Enabled() {
+		notes = append(notes, "this build does not erase what libraries leave of secrets: build with GOEXPERIMENT=runtimesecret, as make does")
 	}
 	return notes
 }

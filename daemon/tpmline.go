@@ -43,7 +43,7 @@ func newTPMLine(t *tpm.TPM, log *slog.Logger) *tpmLine {
 // it; after a fault it waits a little for the recovery and tries once more.
 func (l *tpmLine) do(ctx context.Context, call func(context.Context) error) error {
 	for again := false; ; again = true {
-		if open, cause, _, _ := l.gate.look(); !open {
+		if open, _, _, cause := l.gate.look(); !open {
 			l.kick()
 			if !passing(cause) {
 				return cause

@@ -53,7 +53,7 @@ func TestRealSystemd(t *testing.T) {
 		run  func(*testing.T)
 	}{
 		{"install", h.install}, {"unprovisioned", h.unprovisioned}, {"provision", h.provision}, {"sign", h.sign},
-		{"confined", h.confined}, {"killed", h.killed}, {"watchdog", h.watchdog}, {"wrong token PIN", h.wrongTokenPIN},
+		{"confined", h.confined}, {"reload", h.reload}, {"killed", h.killed}, {"watchdog", h.watchdog}, {"wrong token PIN", h.wrongTokenPIN},
 		{"upgrade", h.upgrade}, {"remove", h.remove},
 	} {
 		if !t.Run(step.name, func(t *testing.T) { h.t = t; step.run(t) }) {
@@ -224,6 +224,16 @@ func (h *host) confined(t *testing.T) {
 	}
 }
 
+// A reload keeps the process.
+func (h *host) reload(t *testing.T) {
+	before := h.property("MainPID")
+	h.must(nil, "systemctl", "reload", "sigild.service")
+	h.signs()
+	if after := h.property("MainPID"); after != before {
+		t.Errorf("the reload replaced process %s by %s", before, after)
+	}
+}
+
 func (h *host) killed(t *testing.T) {
 	before := h.property("MainPID")
 	h.must(nil, "systemctl", "kill", "--signal=KILL", "--kill-who=main", "sigild.service")
@@ -257,7 +267,9 @@ func (h *host) wrongTokenPIN(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.write("/etc/sigild/pin", strings.Repeat("0", 32), 0o400)
+	wrong := make([]byte, 16)
+	rand.Read(wrong) // a weak one would leave a mark that fits every PIN
+	h.write("/etc/sigild/pin", hex.EncodeToString(wrong), 0o400)
 	h.must(nil, "chown", "sigild", "/etc/sigild/pin")
 	h.write("/etc/sigild/sigild.toml", strings.Replace(string(good), `pin = "tpm"`, `pin = "file:/etc/sigild/pin"`, 1), 0o644)
 	if out, err := h.try(nil, "systemctl", "restart", "sigild.service"); err == nil {

@@ -19,7 +19,7 @@ func newRoot(t *testing.T) string {
 	t.Helper()
 	root := t.TempDir()
 	folder := filepath.Join(root, "usr/lib/systemd/system")
-	for _, dir := range []string{folder, filepath.Join(root, "usr/sbin"), filepath.Join(root, "etc/systemd/system")} {
+	for _, dir := range []string{folder, filepath.Join(root, "usr/sbin"), filepath.Join(root, "bin"), filepath.Join(root, "etc/systemd/system")} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -35,8 +35,10 @@ func newRoot(t *testing.T) string {
 	for _, target := range system {
 		install(t, target, filepath.Join(folder, filepath.Base(target)), 0o644)
 	}
-	if err := os.WriteFile(filepath.Join(root, "usr/sbin/sigild"), []byte("#!/bin/sh\n"), 0o755); err != nil {
-		t.Fatal(err)
+	for _, program := range []string{"usr/sbin/sigild", "bin/sh"} {
+		if err := os.WriteFile(filepath.Join(root, program), []byte("#!/bin/sh\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return root
 }

@@ -58,6 +58,10 @@ func TestNoChainIsConfigured(t *testing.T) {
 		_, err := callAs[string](t, c, method)
 		mustContain(t, wantReason(t, err, "chainNotConfigured").Message, "chain_id")
 	}
+	tx := nodeRequest("0x9858EfFD232B4033E47d90003D41EC34EcaEda94")
+	delete(tx, "chainId")
+	_, err := callAs[json.RawMessage](t, c, "account_signTransaction", tx)
+	mustContain(t, wantReason(t, err, ipc.ReasonInvalidParams).Message, "transaction.chainId")
 }
 
 // nodeRequest is a transaction as programs send it, complete.
@@ -105,7 +109,7 @@ func TestClientsAreToldWhatIsMissing(t *testing.T) {
 	}
 	for _, method := range []string{"eth_signTransaction", "account_signTransaction"} {
 		for name, r := range map[string]map[string]any{
-			"from": without("from"), "chainId": without("chainId"), "nonce": without("nonce"), "gas": without("gas"),
+			"from": without("from"), "nonce": without("nonce"), "gas": without("gas"),
 			"maxFeePerGas": without("maxFeePerGas"), "maxPriorityFeePerGas": without("maxPriorityFeePerGas"),
 			"gasPrice": with("gasPrice", "0x1"), "speed": with("speed", "fast"), "input": with("input", "0x00"),
 		} {
@@ -122,6 +126,9 @@ func TestClientsAreToldWhatIsMissing(t *testing.T) {
 		{"account_signTransaction", []any{nodeRequest(address), "transfer(address)"}, "methodSelector"},
 		{"account_signTransaction", []any{nodeRequest(address), 7}, "methodSelector"},
 		{"account_signTransaction", []any{}, "parameters"},
+		{"account_signTransaction", []any{nil}, "transaction"},
+		{"account_signTransaction", []any{with("chainId", "1337")}, "transaction.chainId"},
+		{"eth_signTransaction", []any{without("chainId")}, "transaction.chainId"},
 		{"eth_sign", []any{ipc.Hex("hello"), address}, "address"},
 		{"eth_sign", []any{address, "hello"}, "data"},
 		{"eth_sign", []any{address}, "parameters"},
@@ -153,7 +160,7 @@ func termsOf(t *testing.T, message, address string) ipc.UnlockParams {
 	if !found || strings.ContainsAny(message, "{}") { // viem counts braces to find the end of an answer
 		t.Fatalf("no command in %q", message)
 	}
-	p := ipc.UnlockParams{PIN: ipc.Secret(rightPIN)}
+	p := ipc.UnlockParams{PIN: ipc.Secret(rightPIN), Terms: ipc.Terms{TotalValue: "0x0"}} // as sigilctl does
 	flags := flag.NewFlagSet("unlock", flag.ContinueOnError)
 	list := func(to *[]string) func(string) error {
 		return func(text string) error { *to = append(*to, text); return nil }

@@ -31,10 +31,10 @@ type faultHost struct {
 }
 
 // newFaultHost is provisioned, and has short time-outs.
-func newFaultHost(t *testing.T) *faultHost {
+func newFaultHost(t *testing.T, change ...func(*daemontest.Options)) *faultHost {
 	t.Helper()
 	token, module := faultyToken(t)
-	h := newHost(t, module)
+	h := newHost(t, append(change, module)...)
 	tap, err := h.TapTPM()
 	if err != nil {
 		t.Fatal(err)

@@ -122,7 +122,7 @@ func pass(t *testing.T, h *daemontest.Host) {
 	}
 }
 
-// killCount is how often the next test kills; `make soak` asks for 300.
+// killCount is how often the next test kills; `make kills` asks for 300.
 func killCount(t *testing.T) int {
 	text := os.Getenv("SIGILD_KILLS")
 	if text == "" {

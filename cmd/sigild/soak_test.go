@@ -20,6 +20,8 @@ import (
 
 var soak = flag.Duration("soak", 20*time.Second, "how long TestFaultsUnderLoad runs")
 
+var soakLog = flag.String("soak-log", "", "where TestFaultsUnderLoad writes the whole log of sigild")
+
 const (
 	soakClients = 8
 	faultEvery  = time.Second
@@ -40,7 +42,7 @@ type soakHost struct {
 // answer is wrong, no wallet lost, no attempt charged, and at the end the daemon
 // holds what it held after the first part.
 func TestFaultsUnderLoad(t *testing.T) {
-	s := &soakHost{faultHost: newFaultHost(t)}
+	s := &soakHost{faultHost: newFaultHost(t, keepLog(t))}
 	start(t, s.Host)
 	c := dial(t, s.Host.Socket)
 	for n := range soakClients {
@@ -57,6 +59,21 @@ func TestFaultsUnderLoad(t *testing.T) {
 	}
 	s.checkWallets(t, c)
 	after.check(t, before)
+}
+
+// keepLog writes what sigild says to the file that -soak-log names: when it dies
+// of a signal inside the module, the end of the log is not enough.
+func keepLog(t *testing.T) func(*daemontest.Options) {
+	t.Helper()
+	if *soakLog == "" {
+		return func(*daemontest.Options) {}
+	}
+	f, err := os.Create(*soakLog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.Close() })
+	return func(o *daemontest.Options) { o.Log = func(line string) { _, _ = fmt.Fprintln(f, line) } }
 }
 
 // load runs all clients and the faults for a while.

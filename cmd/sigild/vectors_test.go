@@ -67,7 +67,8 @@ type vectorSigner struct {
 // TestVectorsThroughTheSocket signs every vector of the EIPs with a wallet's
 // own key: the digest is the vector's, and go-ethereum recovers the wallet.
 func TestVectorsThroughTheSocket(t *testing.T) {
-	_, c := serving(t)
+	// Under the race detector the proofs of one blob take up to a minute.
+	_, c := serving(t, withConfig(map[string]string{"limits": "request_timeout = \"10m\""}))
 	r, err := c.CreateWallet(testContext(t), ipc.CreateWalletParams{RequestID: "1", Owner: "alice", Policy: anything(), PIN: ipc.Secret(rightPIN)})
 	if err != nil {
 		t.Fatal(err)

@@ -8,8 +8,9 @@ import (
 // Ethereum is what sigild tells programs that take it for a node: the methods
 // eth_*, personal_* and account_*.
 type Ethereum struct {
-	// ChainID is what eth_chainId and net_version answer; 0: they are refused.
-	// It does not bind signatures: each transaction names its own chain.
+	// ChainID is what eth_chainId and net_version answer, and the chain of an
+	// account_signTransaction that names none; 0: all of these are refused. It
+	// does not keep a transaction from naming another chain.
 	ChainID uint64 `toml:"chain_id"`
 	// Accounts is how many accounts eth_accounts and account_list show, when so
 	// many are not unlocked.

@@ -32,6 +32,9 @@ type Options struct {
 	Env []string
 	// Dir is where everything goes; it must exist and be empty.
 	Dir string
+	// State is a folder that SaveState filled: the host goes on from there
+	// instead of with new devices. It is copied, not changed.
+	State string
 	// Module replaces SoftHSM's module.
 	Module string
 	// Config is appended to the configuration, section by section: the key is
@@ -74,7 +77,7 @@ func New(ctx context.Context, o Options) (_ *Host, err error) {
 	if err := h.makeToken(ctx); err != nil {
 		return nil, err
 	}
-	if err := os.Mkdir(filepath.Join(o.Dir, "tpm"), 0o700); err != nil {
+	if err := os.MkdirAll(filepath.Join(o.Dir, "tpm"), 0o700); err != nil {
 		return nil, err
 	}
 	if err := h.BootTPM(ctx); err != nil {
@@ -86,11 +89,14 @@ func New(ctx context.Context, o Options) (_ *Host, err error) {
 	return h, h.WriteConfig()
 }
 
-// makeToken makes a SoftHSM token with random PINs.
+// makeToken makes a SoftHSM token with random PINs, or takes the saved one.
 func (h *Host) makeToken(ctx context.Context) error {
 	conf := fmt.Sprintf("directories.tokendir = %s\nobjectstore.backend = file\nlog.level = ERROR\n", h.Tokens())
 	if err := os.WriteFile(h.tokenConf(), []byte(conf), 0o600); err != nil {
 		return err
+	}
+	if h.State != "" {
+		return copyState(h.State, h.Dir)
 	}
 	h.pin = randomHex(16)
 	return h.NewToken(ctx)

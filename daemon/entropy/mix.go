@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+
+	"github.com/sigild/sigild/daemon/wipe"
 )
 
 const (
@@ -71,6 +73,11 @@ func Mix(binding []byte, parts []Part) (seed, feed []byte, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	wipe.Do(func() { seed, feed, err = extract(binding, sorted) })
+	return seed, feed, err
+}
+
+func extract(binding []byte, sorted []Part) (seed, feed []byte, err error) {
 	ikm := inputKeyingMaterial(sorted)
 	defer clear(ikm)
 	prk, err := hkdf.Extract(sha512.New, ikm, []byte(saltMix))

@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+
+	"github.com/sigild/sigild/daemon/wipe"
 )
 
 // Domain labels of the PIN's way to the sealing key. They are part of the
@@ -57,7 +59,12 @@ func DeriveKey(ctx context.Context, pin []byte, wallet ID, a Argon2, f Factors) 
 	if err != nil {
 		return nil, fmt.Errorf("%w: TPM: %w", ErrFactor, err)
 	}
-	return expand(h1, h2, wallet)
+	var key Key
+	wipe.Do(func() { err = expand(&key, &h1, &h2, wallet) })
+	if err != nil {
+		return nil, err
+	}
+	return &key, nil
 }
 
 type hmacFunc func(ctx context.Context, message []byte) ([32]byte, error)
@@ -71,15 +78,15 @@ func apply(ctx context.Context, mac hmacFunc, label string, wallet ID, secret []
 	return mac(ctx, message)
 }
 
-func expand(h1, h2 [32]byte, wallet ID) (*Key, error) {
+func expand(key *Key, h1, h2 *[32]byte, wallet ID) error {
 	ikm := make([]byte, 0, len(h1)+len(h2))
 	defer func() { clear(ikm) }()
 	ikm = append(append(ikm, h1[:]...), h2[:]...)
-	clear(h1[:])
-	clear(h2[:])
 	okm, err := hkdf.Key(sha256.New, ikm, nil, sealLabel+string(wallet[:]), len(Key{}))
+	defer clear(okm)
 	if err != nil {
-		return nil, fmt.Errorf("HKDF: %w", err)
+		return fmt.Errorf("HKDF: %w", err)
 	}
-	return (*Key)(okm), nil
+	copy(key[:], okm)
+	return nil
 }

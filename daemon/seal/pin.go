@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"golang.org/x/crypto/argon2"
+
+	"github.com/sigild/sigild/daemon/wipe"
 )
 
 // PIN lengths in bytes; a PIN is printable ASCII (0x20 to 0x7e).
@@ -125,7 +127,13 @@ func Stretch(pin []byte, a Argon2) ([]byte, error) {
 	if len(a.Salt) != saltSize {
 		return nil, fmt.Errorf("argon2 salt has %d bytes, want %d", len(a.Salt), saltSize)
 	}
-	return argon2.IDKey(pin, a.Salt, a.Time, a.Memory, a.Threads, 32), nil
+	out := make([]byte, 32)
+	wipe.Do(func() {
+		key := argon2.IDKey(pin, a.Salt, a.Time, a.Memory, a.Threads, 32)
+		copy(out, key)
+		clear(key)
+	})
+	return out, nil
 }
 
 const saltSize = 16

@@ -8,6 +8,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/sigild/sigild/daemon/wipe"
 )
 
 // MACSize is the size in bytes of a record's MAC (HMAC-SHA256).
@@ -79,7 +81,12 @@ func NewSalt() []byte {
 }
 
 // Close seals wrapped under key with the header as associated data.
-func Close(key *Key, header []byte, wrapped *Wrapped) ([]byte, error) {
+func Close(key *Key, header []byte, wrapped *Wrapped) (box []byte, err error) {
+	wipe.Do(func() { box, err = closeBox(key, header, wrapped) })
+	return box, err
+}
+
+func closeBox(key *Key, header []byte, wrapped *Wrapped) ([]byte, error) {
 	plain, err := encodeSecret(wrapped, wrapped.size())
 	if err != nil {
 		return nil, err
@@ -89,7 +96,12 @@ func Close(key *Key, header []byte, wrapped *Wrapped) ([]byte, error) {
 }
 
 // Open undoes Close; ErrOpen when key, box or header is not the one of Close.
-func Open(key *Key, header, box []byte) (*Wrapped, error) {
+func Open(key *Key, header, box []byte) (w *Wrapped, err error) {
+	wipe.Do(func() { w, err = openBox(key, header, box) })
+	return w, err
+}
+
+func openBox(key *Key, header, box []byte) (*Wrapped, error) {
 	plain, err := open(key[:], box, header)
 	if err != nil {
 		return nil, err

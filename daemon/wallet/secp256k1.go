@@ -8,6 +8,8 @@ import (
 	secp "github.com/decred/dcrd/dcrec/secp256k1/v4"
 	"github.com/ethereum/go-ethereum/crypto"
 	ethsecp "github.com/ethereum/go-ethereum/crypto/secp256k1"
+
+	"github.com/sigild/sigild/daemon/wipe"
 )
 
 // twoTo256 is 2^256 mod n, for the wide reduction.
@@ -27,7 +29,12 @@ func (w *tweak) String() string { return "redacted" }
 // newTweak reduces 512 bits, big endian, modulo n: the bias against uniform is
 // below 2^-256. It takes the same time whatever the bits are. ErrToken when the
 // result is 0, which no honest HMAC gives in practice.
-func newTweak(wide *[64]byte) (*tweak, error) {
+func newTweak(wide *[64]byte) (w *tweak, err error) {
+	wipe.Do(func() { w, err = reduce(wide) })
+	return w, err
+}
+
+func reduce(wide *[64]byte) (*tweak, error) {
 	var hi, lo, shift secp.ModNScalar
 	defer hi.Zero()
 	defer lo.Zero()
@@ -71,7 +78,12 @@ func point(p [65]byte) (x, y *big.Int, err error) {
 }
 
 // blind gives z·t⁻¹ mod n, what the token signs in place of z.
-func (w *tweak) blind(z [32]byte) ([32]byte, error) {
+func (w *tweak) blind(z [32]byte) (out [32]byte, err error) {
+	wipe.Do(func() { out, err = w.divide(z) })
+	return out, err
+}
+
+func (w *tweak) divide(z [32]byte) ([32]byte, error) {
 	var d secp.ModNScalar
 	d.SetBytes(&z)
 	if d.IsZero() {
@@ -123,7 +135,7 @@ func (w *tweak) finish(raw [64]byte, z [32]byte, public [65]byte) (*Signature, e
 	if s.SetBytes((*[32]byte)(raw[32:])) != 0 || s.IsZero() {
 		return nil, ErrToken
 	}
-	s.Mul(&w.t)
+	wipe.Do(func() { s.Mul(&w.t) })
 	if s.IsOverHalfOrder() {
 		s.Negate()
 	}

@@ -6,6 +6,11 @@
 // grew. It works in programs built with GOEXPERIMENT=runtimesecret on
 // linux/amd64 and linux/arm64, as the Makefile does, and elsewhere only calls
 // the function. Goroutines that the function starts are not covered.
+//
+// The function must not call C on its own goroutine: in Go 1.26.8 on amd64,
+// runtime.asmcgocall goes on with registers that secret mode has just erased,
+// and the process dies of a segmentation fault. So Do stands around the
+// computations themselves, and not around whole requests or calls of a token.
 package wipe
 
 // Enabled says whether Do erases.

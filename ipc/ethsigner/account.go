@@ -38,7 +38,8 @@ var (
 	// ErrAnswer is returned when an answer is not this account's signature over
 	// what was asked for. Nothing of it may be used.
 	ErrAnswer = errors.New("ethsigner: the answer is not the signature that was asked for")
-	// ErrChain is returned for a transaction without a chain, or of another one.
+	// ErrChain is returned where no chain is named, and for a transaction of
+	// another one.
 	ErrChain = errors.New("ethsigner: the transaction is not for this chain")
 )
 

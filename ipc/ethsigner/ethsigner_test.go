@@ -155,3 +155,17 @@ func TestLostAnswer(t *testing.T) {
 		t.Errorf("with a PIN: %v", err)
 	}
 }
+
+// Contract bindings leave the chain id of a transaction at 0.
+func TestTransactionWithoutAChain(t *testing.T) {
+	a := account(t, options(signing))
+	to := a.Address()
+	tx := types.NewTx(&types.DynamicFeeTx{GasFeeCap: big.NewInt(9), GasTipCap: big.NewInt(1), Gas: 21000, To: &to, Value: new(big.Int)})
+	signed, err := a.SignTx(t.Context(), tx, big.NewInt(5))
+	if err != nil || signed.ChainId().Int64() != 5 {
+		t.Errorf("%v, %v", signed, err)
+	}
+	if _, err := a.SignTx(t.Context(), transfer(), big.NewInt(5)); !errors.Is(err, ethsigner.ErrChain) {
+		t.Errorf("another chain: %v", err)
+	}
+}

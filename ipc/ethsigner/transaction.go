@@ -14,10 +14,14 @@ import (
 	"github.com/sigild/sigild/ipc"
 )
 
-// SignTx signs a transaction of any type for a chain. A blob transaction keeps
-// its sidecar.
+// SignTx signs a transaction of any type for a chain. A transaction whose own
+// chain id is 0, as contract bindings make it, gets that chain's. A blob
+// transaction keeps its sidecar.
 func (a *Account) SignTx(ctx context.Context, tx *types.Transaction, chainID *big.Int) (*types.Transaction, error) {
-	if chainID == nil || chainID.Sign() <= 0 || (tx.Type() != types.LegacyTxType && tx.ChainId().Cmp(chainID) != 0) {
+	if chainID == nil || chainID.Sign() <= 0 {
+		return nil, ErrChain
+	}
+	if own := tx.ChainId(); tx.Type() != types.LegacyTxType && own.Sign() != 0 && own.Cmp(chainID) != 0 {
 		return nil, ErrChain
 	}
 	payload, err := json.Marshal(a.fields(tx, chainID))

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/google/go-tpm/tpm2"
@@ -184,8 +185,17 @@ func (p *Process) connected(run func(transport.TPM) error) error {
 	if err != nil {
 		return fmt.Errorf("tpmtest: %w", err)
 	}
-	if err := run(c); err != nil {
-		return fmt.Errorf("tpmtest: %w", err)
+	retry := time.NewTicker(dialPause)
+	defer retry.Stop()
+	for until := time.Now().Add(startTimeout); ; <-retry.C {
+		err := run(c)
+		if err == nil {
+			return nil
+		}
+		// So many clients wait for swtpm, which takes one at a time, that
+		// there is no place for another.
+		if !errors.Is(err, syscall.EAGAIN) || time.Now().After(until) {
+			return fmt.Errorf("tpmtest: %w", err)
+		}
 	}
-	return nil
 }

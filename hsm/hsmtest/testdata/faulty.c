@@ -667,9 +667,7 @@ static void obey(char *line)
 {
 	char word[32] = "", name[64] = "";
 	long x = 0, y = 0;
-	int ok;
-
-	int alone = sscanf(line, "%31s", word) == 1 && takes_away(word);
+	int ok, alone = sscanf(line, "%31s", word) == 1 && takes_away(word);
 
 	if (alone)
 		pthread_rwlock_wrlock(&inside);

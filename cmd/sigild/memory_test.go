@@ -1,0 +1,315 @@
+package main
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"math/big"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sigild/sigild/daemon/daemontest"
+	"github.com/sigild/sigild/daemon/entropy"
+	"github.com/sigild/sigild/daemon/entropy/kmstest"
+	"github.com/sigild/sigild/daemon/seal"
+	"github.com/sigild/sigild/daemon/wipe"
+	"github.com/sigild/sigild/hsm"
+	"github.com/sigild/sigild/ipc"
+)
+
+// region is a piece of a process's memory.
+type region struct {
+	name  string
+	start uint64
+	data  []byte
+}
+
+// goMemory says whether a region is the Go runtime's heap, where its stacks are
+// too: from 0xc000000000 on, or at a random address. Below is the program and
+// libc's heap, above are mappings: SoftHSM's, OpenSSL's, the threads' stacks.
+func (r region) goMemory() bool { return r.start>>36 > 0 && r.start < 0x7000_0000_0000 }
+
+// largestRegion leaves out what the race detector reserves.
+const largestRegion = 1 << 32
+
+// snapshot reads all that a process has mapped writable, while it stands still.
+func snapshot(t *testing.T, pid int) []region {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = syscall.Kill(pid, syscall.SIGCONT) }()
+	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
+	if err != nil {
+		t.Fatalf("this test needs root: %v", err)
+	}
+	defer mem.Close()
+	var list []region
+	for line := range strings.Lines(string(maps)) {
+		var start, end uint64
+		var flags string
+		if _, err := fmt.Sscanf(line, "%x-%x %s", &start, &end, &flags); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(flags, "rw") || end-start > largestRegion {
+			continue
+		}
+		r := region{name: strings.TrimSpace(line), start: start, data: make([]byte, end-start)}
+		n, err := io.ReadFull(io.NewSectionReader(mem, int64(start), int64(end-start)), r.data)
+		if err != nil && n == 0 {
+			continue // [vvar] and the like
+		}
+		list = append(list, r)
+	}
+	return list
+}
+
+// found counts where a value is: in Go's memory, and elsewhere.
+func found(memory []region, value []byte) (inGo, elsewhere int) {
+	for _, r := range memory {
+		n := bytes.Count(r.data, value)
+		if r.goMemory() {
+			inGo += n
+		} else {
+			elsewhere += n
+		}
+	}
+	return inGo, elsewhere
+}
+
+// onlyKMS makes wallets of randomness that the test chose.
+func onlyKMS(t *testing.T, h *daemontest.Host) []byte {
+	t.Helper()
+	random := make([]byte, 64)
+	rand.Read(random)
+	h.KMS.Raw(200, "application/x-amz-json-1.1", fmt.Sprintf(`{"Plaintext":%q}`, base64.StdEncoding.EncodeToString(random)), kmstest.Always)
+	return random
+}
+
+// collected waits for two collections that the daemon asked for itself. A
+// collection sweeps until the next one begins.
+func collected(t *testing.T, lines <-chan string, again func()) {
+	t.Helper()
+	for range 2 {
+		again()
+		for {
+			select {
+			case line := <-lines:
+				if strings.HasPrefix(line, "gc ") && strings.HasSuffix(line, "(forced)") {
+					goto next
+				}
+			case <-time.After(patience):
+				t.Fatal("the daemon does not collect")
+			}
+		}
+	next:
+	}
+}
+
+// TestMemoryHoldsNoSecrets looks for everything secret of a wallet in all of
+// the daemon's memory, after a creation, signatures and an unlock by sealed
+// PINs, and after the lock.
+func TestMemoryHoldsNoSecrets(t *testing.T) {
+	if !wipe.Enabled() {
+		t.Log("NOT RUN: this build erases nothing; use make test, or set GOEXPERIMENT=runtimesecret")
+		return
+	}
+	lines := make(chan string, 1<<16)
+	h := newHost(t, withConfig(map[string]string{"entropy": `drop = ["tpm", "token"]`}), func(o *daemontest.Options) {
+		o.Env = append(o.Env, "GODEBUG=gctrace=1", "PLANTED=in the environment of this process")
+		log := o.Log
+		o.Log = func(line string) {
+			log(line)
+			select {
+			case lines <- line:
+			default:
+			}
+		}
+	})
+	provision(t, h)
+	start(t, h)
+	random := onlyKMS(t, h)
+	c := dialSealed(t, h, h.Socket)
+	ctx := testContext(t)
+	pin := ipc.Secret("J7#kd-" + rand.Text())
+	made, err := c.CreateWallet(ctx, ipc.CreateWalletParams{RequestID: "1", Owner: "alice", PIN: pin})
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := made.Wallet.WalletID
+	if _, err := c.SignMessage(ctx, ipc.SignMessageParams{WalletID: id, Message: ipc.Hex("one"), PIN: pin}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Unlock(ctx, ipc.UnlockParams{WalletID: id, Terms: terms(2), PIN: pin}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.SignMessage(ctx, ipc.SignMessageParams{WalletID: id, Message: ipc.Hex("two")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	unlocked := snapshot(t, h.PID())
+	if _, err := c.Lock(ctx, ipc.WalletParams{WalletID: id}); err != nil {
+		t.Fatal(err)
+	}
+	last, err := c.SignMessage(ctx, ipc.SignMessageParams{WalletID: id, Message: ipc.Hex("three"), PIN: pin})
+	if err != nil {
+		t.Fatal(err)
+	}
+	collected(t, lines, func() {
+		_, err := c.SignMessage(ctx, ipc.SignMessageParams{WalletID: id, Message: ipc.Hex("locked")})
+		wantReason(t, err, "unlockRequired")
+	})
+	memory := snapshot(t, h.PID())
+	mustFindPlanted(t, memory, last)
+	stop(t, h)
+	secrets := secretsOf(t, h, id, string(pin), random)
+	for _, s := range secrets {
+		inGo, elsewhere := found(unlocked, s.value)
+		t.Logf("while unlocked: %-24s %d times in Go memory, %d times in C memory", s.name, inGo, elsewhere)
+		if s.name == heldTweak && inGo == 0 {
+			t.Error("the scan does not find the tweak of an unlocked account: it proves nothing")
+		}
+	}
+	report(t, memory, secrets)
+}
+
+// mustFindPlanted shows that the scan sees what is there: the environment, and
+// on Go's heap the answer that is kept for a relay that lost it.
+func mustFindPlanted(t *testing.T, memory []region, kept *ipc.SignMessageResult) {
+	t.Helper()
+	if _, n := found(memory, []byte("in the environment of this process")); n == 0 {
+		t.Error("the scan does not find what was planted in C memory")
+	}
+	if n, _ := found(memory, []byte(hex.EncodeToString(kept.Signature))); n == 0 {
+		t.Error("the scan does not find what was planted in Go memory")
+	}
+}
+
+// heldTweak is the form of a tweak that an unlock holds.
+const heldTweak = "tweak, little endian"
+
+// secret is one value to look for.
+type secret struct {
+	name  string
+	value []byte
+	token bool // SoftHSM has it too, in its own memory
+}
+
+// secretsOf computes all secrets of a wallet from the stopped installation.
+func secretsOf(t *testing.T, h *daemontest.Host, id ipc.Hex, pin string, random []byte) []secret {
+	t.Helper()
+	v := openVault(t, h)
+	defer v.close(t)
+	ctx := testContext(t)
+	p := v.record(t, id)
+	stretched, err := seal.Stretch([]byte(pin), p.Header.KDF)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h1, err := v.factors.Pepper(ctx, slices.Concat([]byte("sigild/pin/v1"), id, stretched))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h2, err := v.factors.Host(ctx, slices.Concat([]byte("sigild/host/v1"), id, h1[:]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := seal.DeriveKey(ctx, []byte(pin), p.Header.Wallet, p.Header.KDF, v.factors)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := seal.Open(key, p.Record.Header, p.Record.Box)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seed, _, err := entropy.Mix(id, []entropy.Part{{Name: "kms", Bytes: random}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wide := wideTweak(t, v, w.Derivation, seed)
+	scalar := tweakOf(wide)
+	backwards := slices.Clone(scalar)
+	slices.Reverse(backwards)
+	return []secret{
+		{"PIN", []byte(pin), false}, {"stretched PIN", stretched, false}, {"token's factor", h1[:], false}, {"TPM's factor", h2[:], false},
+		{"seal key", key[:], false}, {"seed", seed, true}, {"wide tweak", wide, false}, {"tweak", scalar, false},
+		{heldTweak, backwards, false}, {"wrapped derivation key", w.Derivation, true}, {"wrapped root", w.Roots[0], true},
+	}
+}
+
+// wideTweak has the token compute account 0's tweak before its reduction, and
+// compares it with the one by the seed that the test knows.
+func wideTweak(t *testing.T, v *vault, wrapped, seed []byte) []byte {
+	t.Helper()
+	ctx := testContext(t)
+	object, err := v.keys.Unwrap(ctx, hsm.WrapSecret, wrapped)
+	if err != nil {
+		t.Fatal(err)
+	}
+	input := append([]byte("sigild/account/v1\x09secp256k1"), 0, 0, 0, 0)
+	wide, err := v.keys.HMACSHA512(ctx, object, input)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mac := hmac.New(sha512.New, seed)
+	mac.Write(input)
+	if !hmac.Equal(mac.Sum(nil), wide[:]) {
+		t.Fatal("the seed that the test computed is not the derivation key")
+	}
+	return wide[:]
+}
+
+func tweakOf(wide []byte) []byte {
+	order, _ := new(big.Int).SetString("fffffffffffffffffffffffffffffffebaaedce6af48a03bbfd25e8cd0364141", 16)
+	return new(big.Int).Mod(new(big.Int).SetBytes(wide), order).FillBytes(make([]byte, 32))
+}
+
+// report fails the test for every secret that is left in memory of this
+// program; what the software token keeps in its own is said.
+func report(t *testing.T, memory []region, secrets []secret) {
+	t.Helper()
+	for _, s := range secrets {
+		inGo, elsewhere := found(memory, s.value)
+		t.Logf("%-24s %d times in Go memory, %d times in C memory", s.name, inGo, elsewhere)
+		if inGo > 0 || elsewhere > 0 && !s.token {
+			t.Errorf("%s is in memory: %d times in Go's, %d times elsewhere", s.name, inGo, elsewhere)
+		}
+	}
+}
+
+// TestMemoryIsOutOfReach: no core dump, and no debugger of the same user.
+func TestMemoryIsOutOfReach(t *testing.T) {
+	h, _ := serving(t)
+	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", h.PID()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var soft, hard string
+	for line := range strings.Lines(string(limits)) {
+		if rest, ok := strings.CutPrefix(line, "Max core file size"); ok {
+			_, _ = fmt.Sscan(rest, &soft, &hard)
+		}
+	}
+	if soft != "0" || hard != "0" {
+		t.Errorf("core files may have %s and %s bytes", soft, hard)
+	}
+	// proc(5): a process that is not dumpable belongs to root in /proc, whoever
+	// runs it; its auxv is unreadable for others, and Yama is not asked.
+	dumpable, err := os.ReadFile(fmt.Sprintf("/proc/%d/coredump_filter", h.PID()))
+	if err != nil || len(dumpable) == 0 {
+		t.Errorf("coredump_filter: %q, %v", dumpable, err)
+	}
+}
