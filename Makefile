@@ -34,13 +34,13 @@ dev: build ## leave a throw-away installation running and print its socket
 	$(GO) run ./testdata/demo -dev -sigild bin/sigild -sigilctl bin/sigilctl
 
 test: deps ## run the tests on real SoftHSM, swtpm and the real AWS SDK
-	$(GO) test -count=1 -timeout 10m $(PACKAGES)
+	$(GO) test -count=1 -timeout 30m $(PACKAGES)
 
 geth: deps ## the tests with a real go-ethereum node, which is built in minutes the first time
 	SIGILD_GETH=1 $(GO) test -count=1 -timeout 15m -run TestGeth ./cmd/sigild
 
 race: deps ## the same with the race detector
-	$(GO) test -count=1 -timeout 20m -race $(PACKAGES)
+	$(GO) test -count=1 -timeout 40m -race $(PACKAGES)
 
 kills: deps ## 300 random kills under load, and a kill around each command to the TPM
 	SIGILD_KILLS=300 $(GO) test -count=1 -timeout 30m -run 'TestP4(RandomKills|KilledAt)' -v ./cmd/sigild
