@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -123,8 +125,15 @@ func TestBadSignaturesTakeTheTokenOutOfService(t *testing.T) {
 			h, c := serving(t, module)
 			w := create(t, c, "1")
 			misbehave(faults)
+			var nonce []byte // r of the last signature that left
 			sign := func(text string) error {
-				_, err := c.SignMessage(testContext(t), ipc.SignMessageParams{WalletID: w.WalletID, Message: ipc.Hex(text), PIN: ipc.Secret(rightPIN)})
+				s, err := c.SignMessage(testContext(t), ipc.SignMessageParams{WalletID: w.WalletID, Message: ipc.Hex(text), PIN: ipc.Secret(rightPIN)})
+				if err == nil {
+					if bytes.Equal(nonce, s.Signature[:32]) {
+						t.Fatal("a signature with a repeated nonce left")
+					}
+					nonce = s.Signature[:32]
+				}
 				return err
 			}
 			if reason == "nonceReused" {
@@ -132,7 +141,11 @@ func TestBadSignaturesTakeTheTokenOutOfService(t *testing.T) {
 					t.Fatalf("the first signature with this nonce: %v", err)
 				}
 			}
-			wantReason(t, sign("second"), reason)
+			err := sign("second")
+			for n := 0; err == nil && n < 8; n++ { // the module did not repeat its nonce yet
+				err = sign(fmt.Sprint("another ", n))
+			}
+			wantReason(t, err, reason)
 			faults.ClearAll()
 			for range 2 {
 				wantReason(t, sign("third"), "tokenFault")
