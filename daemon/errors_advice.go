@@ -78,7 +78,7 @@ func deviceAdvices() []advice {
 		{"measuredState", givenBack, "Call the operator: firmware, boot loader or kernel changed since the keys were bound."},
 		{"entropyFailed", neverCharged, "Repeat the creation with the same `requestId` after `retryAfter`. Only creation needs the sources; `field` names the one that failed."},
 		{"auditUnavailable", neverCharged, "Repeat later; the operator looks at the disk. Nothing is signed that is not audited."},
-		{"tokenFault", neverCharged, "Do not repeat it; call the operator. The token's answer was wrong and did not leave."},
+		{"tokenFault", neverCharged, "Do not repeat it; call the operator. The token's answer was wrong and did not leave, or the token refuses the wallet's own key."},
 		{"nonceReused", neverCharged, "Do not repeat it; call the operator at once. The token repeated a nonce; the signature did not leave."},
 	}
 }

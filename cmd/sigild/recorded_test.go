@@ -84,11 +84,12 @@ func recordedKMSFaults(t *testing.T) (*daemontest.Host, map[string]func(*testing
 }
 
 func recordedTokenFaults(t *testing.T) (*daemontest.Host, map[string]func(*testing.T)) {
-	const deviceError = 0x30
+	const argumentsBad, writeProtected = 0x7, 0xe2 // refusals; of a device's fault the daemon recovers by itself
 	faults, module := faultyToken(t)
 	h, _ := serving(t, module)
 	return h, map[string]func(*testing.T){
-		"the token fails once": func(*testing.T) { faults.FailOnce("C_UnwrapKey", deviceError) },
+		"the token refuses the wrapped key once": func(*testing.T) { faults.FailOnce("C_UnwrapKey", argumentsBad) },
+		"the token makes no key once":            func(*testing.T) { faults.FailOnce("C_GenerateKeyPair", writeProtected) },
 	}
 }
 
