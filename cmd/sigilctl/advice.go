@@ -24,7 +24,9 @@ func advice(reason string) string {
 		return "sign with the PIN, or unlock with other terms"
 	case "tooManyUnlocks":
 		return "sigilctl lock what is not needed any more"
-	case "policyDenied", "tooManyAccounts":
+	case "policyDenied":
+		return "sigilctl policy show tells what this wallet may sign; its PIN can change that: sigilctl policy set"
+	case "tooManyAccounts":
 		return "the operator of this host decides; trying again changes nothing"
 	case "recordCorrupt":
 		return "do not write to this database: keep a copy, and tell the operator"
