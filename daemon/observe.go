@@ -49,12 +49,20 @@ func (d *Daemon) countRequest(r ipc.RequestInfo) {
 	d.metrics.Request(r.Method, result, r.Duration)
 }
 
-// observed keeps the last outcome of each probe in the metrics.
+// observed keeps in the metrics which probes fail and which conditions hold.
 func (d *Daemon) observed(failing map[string]bool) {
 	ready := true
 	for name, is := range failing {
 		d.metrics.Degraded(name, is)
 		ready = ready && !is
+	}
+	holds := map[string]bool{}
+	for _, f := range d.health.findings() {
+		holds[f.reason] = true
+		ready = ready && !f.failing
+	}
+	for _, c := range conditions() {
+		d.metrics.Degraded(c.reason, holds[c.reason])
 	}
 	d.metrics.Ready(ready)
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	manager "github.com/coreos/go-systemd/v22/daemon"
+
+	"github.com/sigild/sigild/hsm"
 )
 
 // errHung is the outcome of a probe that did not even come back when its
@@ -180,7 +182,12 @@ func (p *probing) ask(ctx context.Context, timeout time.Duration) {
 	case <-patience.C:
 		p.err = errHung
 	}
-	if p.err == nil || !errors.Is(p.err, context.DeadlineExceeded) && !errors.Is(p.err, errHung) {
+	if !hung(p.err) {
 		p.answered = time.Now()
 	}
+}
+
+// hung reports whether a probe got no answer at all.
+func hung(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errHung) || errors.Is(err, hsm.ErrHung)
 }

@@ -94,7 +94,27 @@ func TestMetricsOfRealRequests(t *testing.T) {
 			}
 		}
 	}
+	everyReasonHasAnAlert(t, text)
 	m.stop()
+}
+
+// everyReasonHasAnAlert wants a rule for each reason for which sigild can be
+// degraded.
+func everyReasonHasAnAlert(t *testing.T, text string) {
+	t.Helper()
+	rules, err := os.ReadFile(monitoring + "sigild.rules.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	reasons := regexp.MustCompile(`sigild_degraded\{(reason="\w+")\}`).FindAllStringSubmatch(text, -1)
+	if len(reasons) < 10 {
+		t.Errorf("%d reasons", len(reasons))
+	}
+	for _, r := range reasons {
+		if !strings.Contains(string(rules), "sigild_degraded{"+r[1]+"}") {
+			t.Errorf("no alert for %s", r[1])
+		}
+	}
 }
 
 // names are the metrics in a text, with the suffixes of histograms.
