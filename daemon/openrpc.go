@@ -115,7 +115,9 @@ func describe[P, R any](name, summary string, _ func(*Daemon, context.Context, *
 
 // describeAs is describe for a handler that is made by a function.
 func describeAs[P, R any](name, summary string) description {
-	return description{name, summary, []parameter{{name: "params", about: "one object", kind: reflect.TypeFor[P]()}}, reflect.TypeFor[R]()}
+	kind := reflect.TypeFor[P]()
+	return description{name, summary, []parameter{{name: "params", about: "one object", kind: kind,
+		optional: len(requiredMembers(kind)) == 0}}, reflect.TypeFor[R]()}
 }
 
 func clientDescriptions() []description {

@@ -74,22 +74,32 @@ func (set schemaSet) object(t reflect.Type) schema {
 	if set[t.Name()] != nil {
 		return reference
 	}
-	properties, required := schema{}, []string{}
+	properties := schema{}
 	s := schema{"type": "object", "properties": properties}
 	set[t.Name()] = s
 	for i := range t.NumField() {
 		f := t.Field(i)
-		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
 		properties[name] = set.of(f.Type)
-		if !strings.Contains(options, "omitempty") && !strings.Contains(options, "omitzero") {
-			required = append(required, name)
-		}
 	}
-	if len(required) > 0 {
+	if required := requiredMembers(t); len(required) > 0 {
 		s["required"] = required
 	}
 	if strings.HasSuffix(t.Name(), "Params") {
 		s["additionalProperties"] = false
 	}
 	return reference
+}
+
+// requiredMembers are those whose tags have neither omitempty nor omitzero: what
+// ipc.Decode asks for, and what an answer always has.
+func requiredMembers(t reflect.Type) []string {
+	var required []string
+	for i := range t.NumField() {
+		name, options, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		if !strings.Contains(options, "omitempty") && !strings.Contains(options, "omitzero") {
+			required = append(required, name)
+		}
+	}
+	return required
 }
