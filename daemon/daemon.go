@@ -33,6 +33,8 @@ type Options struct {
 	Reload <-chan os.Signal
 	Load   func() (*config.Config, error)
 	Level  *slog.LevelVar // of Logger
+
+	anchorMayDiffer bool // for the command that changes it
 }
 
 // Daemon is a started installation.
@@ -49,6 +51,7 @@ type Daemon struct {
 	identity atomic.Pointer[ecdsa.PublicKey] // nil until the token was seen
 	mixer    *entropy.Mixer
 	audit    *audit.Log
+	guarded  *lateLedger
 	wallets  *wallet.Service
 	receiver *channel.Receiver // the daemon's end of the PIN channel
 	hard     context.Context   // ends when a stop has no more time
@@ -87,6 +90,7 @@ func Open(ctx context.Context, c *config.Config, o Options) (_ *Daemon, err erro
 		return nil, err
 	}
 	d.openMetrics()
+	d.guarded = &lateLedger{token: d.token}
 	d.wallets = d.newService()
 	d.receiver = newReceiver(d.doc.ID, d.token.SignReceipt)
 	d.hard, d.end = context.WithCancel(context.Background())
@@ -138,7 +142,7 @@ func (d *Daemon) readInstallation(ctx context.Context) (*document, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !i.Finished {
+	if !i.Finished || i.Anchor == nil {
 		return nil, ErrNotProvisioned
 	}
 	if len(i.Generations) == 0 || len(i.HostKeys) == 0 {
@@ -166,15 +170,24 @@ func openGeneration(ctx context.Context, t *hsm.Token, id seal.ID, g generation)
 	return keys, nil
 }
 
-// checkRoot verifies the guard root and that it stands over these very keys.
-func (d *Daemon) checkRoot(ctx context.Context, mac guard.MAC) error {
+// guardRoot reads and verifies the guard root.
+func (d *Daemon) guardRoot(ctx context.Context, mac guard.MAC) (*guard.Root, error) {
 	data, err := d.db.Get(ctx, store.GuardRoot)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	root, err := guard.DecodeRoot(ctx, data, d.doc.ID, mac)
 	if err != nil {
-		return fmt.Errorf("guard root: %w", err)
+		return nil, fmt.Errorf("guard root: %w", err)
+	}
+	return root, nil
+}
+
+// checkRoot verifies that the guard root stands over these very keys.
+func (d *Daemon) checkRoot(ctx context.Context, mac guard.MAC) error {
+	root, err := d.guardRoot(ctx, mac)
+	if err != nil {
+		return err
 	}
 	if string(root.Keys) != string(d.doc.keysDigest()) {
 		return fmt.Errorf("guard root: %w", ErrInstallation)
@@ -192,8 +205,8 @@ func (d *Daemon) newService() *wallet.Service {
 		Installation: d.doc.ID,
 		Token:        d.token,
 		Entropy:      entropyPort{d.mixer, d.config.Entropy.Drop, d.health},
-		Guard:        guardPort{guard.New(meteredRows{d.db, d.metrics}, d.token.RecordMAC, time.Now)},
-		Store:        d.db,
+		Guard:        guardPort{guard.New(meteredRows{d.guarded, d.metrics}, d.token.RecordMAC, d.guarded.clock())},
+		Store:        d.db.Wallets(d.guarded),
 		Audit:        auditPort{d.audit},
 		Now:          time.Now,
 		KDF:          seal.Argon2{Time: p.Time, Memory: p.Memory, Threads: p.Threads},

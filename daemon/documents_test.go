@@ -13,6 +13,7 @@ import (
 	"testing"
 
 	"github.com/sigild/sigild/daemon/entropy"
+	"github.com/sigild/sigild/daemon/guard"
 	"github.com/sigild/sigild/daemon/wallet"
 	"github.com/sigild/sigild/hsm"
 	"github.com/sigild/sigild/ipc"
@@ -28,7 +29,7 @@ var update = flag.Bool("update", false, "write the generated parts of docs anew"
 // not in failures.
 func samples() []error {
 	return []error{
-		&wallet.PINError{}, &wallet.TermsError{}, &wallet.DeniedError{}, &wallet.FieldError{Field: "field"},
+		&wallet.PINError{}, &guard.WaitError{}, &wallet.TermsError{}, &wallet.DeniedError{}, &wallet.FieldError{Field: "field"},
 		&entropy.SourceError{Source: "kms", Reason: entropy.ReasonFailed}, hsm.ErrObjectLost, tpm.ErrUnavailable,
 		ipc.Overloaded("", 0),
 	}

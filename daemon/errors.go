@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/sigild/sigild/daemon/audit"
 	"github.com/sigild/sigild/daemon/entropy"
@@ -43,6 +44,7 @@ func ExitCode(err error) int {
 func mustBeMended() []error {
 	return []error{
 		ErrConfig, ErrLoginRefused, ErrPINSource, ErrNotProvisioned, ErrProvisioned, ErrInstallation, ErrEnforcement, ErrUnmeasured, ErrOwner,
+		ErrAnchorMode,
 		store.ErrNotDatabase, store.ErrSchema, guard.ErrCorrupt,
 		hsm.ErrKeyMissing, hsm.ErrKeyDuplicate, hsm.ErrKeyAttributes, hsm.ErrKeyChanged,
 		tpm.ErrPCRMismatch, tpm.ErrApproval, tpm.ErrSRKChanged, tpm.ErrObjectForeign, tpm.ErrObjectPolicy,
@@ -87,6 +89,13 @@ func failures() []failure {
 		{"wrongSender", ipc.CodeInvalidParams, wallet.ErrSender, "from is not the address of this account", true, false},
 		{"undecided", codeRejected, wallet.ErrUndecided, "the policy could not decide: the request lacks what it decides on", true, false},
 		{"digest", ipc.CodeInvalidParams, wallet.ErrDigest, "this digest cannot be signed", false, false},
+		{"databaseRefused", codeUnavailable, guard.ErrRefused, "the database is not known to be the latest: PINs and changes are refused until an operator looks (sigild check)", false, false},
+		{"anchorUnavailable", codeUnavailable, guard.ErrUnanchored, "the TPM did not confirm the change; ask again with the same requestId", false, true},
+		{"anchorUnavailable", codeUnavailable, guard.ErrUnconfirmed, "the TPM does not confirm an earlier change yet; nothing was changed", true, true},
+		{"anchorUnavailable", codeUnavailable, errNotCompared, "the database was not compared with the TPM's counter yet", true, true},
+		{"databaseChanged", ipc.CodeServer, guard.ErrTree, "the database was changed outside the daemon", true, false},
+		{"giveBack", ipc.CodeInvalidParams, guard.ErrGiveBack, "1 to 10 attempts are given back at a time", true, false},
+		{"givenAll", codeRejected, guard.ErrGivenAll, "no more attempts are given back to this wallet", true, false},
 		{"locked", ipc.CodeUnauthorized, guard.ErrLocked, "the wallet is locked: no PIN attempt is left", true, false},
 		{"recordCorrupt", ipc.CodeServer, seal.ErrCorrupt, "the wallet's record was changed outside the daemon", true, false},
 		{"recordCorrupt", ipc.CodeServer, guard.ErrCorrupt, "the wallet's attempt counter is missing or was changed outside the daemon", true, false},
@@ -106,7 +115,7 @@ func failures() []failure {
 // wireError gives the error that a caller gets for err. An *ipc.Error and
 // anything unknown pass: the server makes the latter "internal".
 func wireError(err error) error {
-	for _, convert := range []func(error) *ipc.Error{pinFailure, fieldFailure, termsFailure, policyFailure, sourceFailure, outOfService, tokenFailure, tpmFailure, listed} {
+	for _, convert := range []func(error) *ipc.Error{pinFailure, waitFailure, fieldFailure, termsFailure, policyFailure, sourceFailure, outOfService, tokenFailure, tpmFailure, listed} {
 		if e := convert(err); e != nil {
 			return fmt.Errorf("%w: %w", e, err)
 		}
@@ -141,8 +150,30 @@ func pinFailure(err error) *ipc.Error {
 		return nil
 	}
 	left, was := int(wrong.Attempts.Left), true
-	return &ipc.Error{Code: ipc.CodeUnauthorized, Reason: "wrongPin", Message: "wrong PIN",
+	e := &ipc.Error{Code: ipc.CodeUnauthorized, Reason: "wrongPin", Message: "wrong PIN",
 		AttemptsLeft: &left, Charged: &was}
+	if wrong.Attempts.Wait > 0 {
+		e.RetryAfter, e.LockedUntil = waitEnds(wrong.Attempts.Wait)
+	}
+	return e
+}
+
+// waitFailure is a check that came too early.
+func waitFailure(err error) *ipc.Error {
+	var waits *guard.WaitError
+	if !errors.As(err, &waits) {
+		return nil
+	}
+	after, until := waitEnds(waits.For)
+	return &ipc.Error{Code: ipc.CodeUnauthorized, Reason: "pinWait", Charged: new(bool), RetryAfter: after, LockedUntil: until,
+		Message: "after so many wrong PINs the next check must wait"}
+}
+
+// waitEnds tells when a PIN is checked again. The time of day is for people: the
+// TPM's clock decides.
+func waitEnds(wait time.Duration) (after *float64, until *ipc.Time) {
+	seconds, at := wait.Seconds(), ipc.At(time.Now().Add(wait))
+	return &seconds, &at
 }
 
 func fieldFailure(err error) *ipc.Error {

@@ -31,6 +31,9 @@ func userAdvices() []advice {
 	return []advice{
 		{"wrongPin", alwaysCharged, "Ask the user again and show `attemptsLeft`. Never try a PIN again by yourself."},
 		{"locked", neverCharged, "Tell the user that the wallet is locked. Only the operator gives attempts back; nobody resets the PIN."},
+		{"pinWait", neverCharged, "After the fourth wrong PIN in a row, and when 30 in 30 days are used up, the next check waits. Show `lockedUntil`; ask again then."},
+		{"givenAll", neverCharged, "100 attempts were given back to this wallet. Somebody keeps guessing: find out who before anything else."},
+		{"giveBack", neverCharged, "Give 1 to 10 attempts back at a time."},
 		{"pinSyntax", neverCharged, "Ask again: a PIN has 6 to 64 printable ASCII characters. Without a PIN where one is needed this is the answer too."},
 		{"pinWeak", neverCharged, "Ask for another new PIN: no runs, no repetitions, none of the commonest."},
 		{"unlockRequired", neverCharged, "Send the PIN, or unlock the wallet first. The unlock that was there has ended."},
@@ -73,6 +76,9 @@ func stateAdvices() []advice {
 // deviceAdvices are about the token, the TPM, KMS and the disk.
 func deviceAdvices() []advice {
 	return []advice{
+		{"databaseRefused", givenBack, "The database is not the one that the TPM's counter stands for: an older copy, or the TPM was replaced. Nothing that needs a PIN or changes a wallet is done until the operator runs `sigild check`, and accepts it or brings the right database back."},
+		{"databaseChanged", neverCharged, "The database was changed outside the daemon. The operator runs `sigild check` and brings the last good copy back."},
+		{"anchorUnavailable", givenBack, "The TPM did not confirm the change. Ask again with the same `requestId`: it is carried out once."},
 		{"tokenUnavailable", givenBack, "Repeat after `retryAfter`. If it stays, the operator looks at the token."},
 		{"tpmUnavailable", givenBack, "Repeat after `retryAfter`. If it stays, the operator looks at the TPM."},
 		{"measuredState", givenBack, "Call the operator: firmware, boot loader or kernel changed since the keys were bound."},

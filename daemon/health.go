@@ -45,6 +45,7 @@ func conditions() []condition {
 		{"tpmRefuses", true, unlocked, "look at the TPM's answer in the detail: a lock-out ends by itself or by the owner's tpm2_dictionarylockout"},
 		{"tpmChanged", true, unlocked, "put the right TPM back, or rebuild this host's part with the recovery code"},
 		{"measuredState", true, unlocked, "start the approved system, or approve this state with the policy key"},
+		{"databaseRefused", true, "looking at wallets; nothing that needs a PIN or changes one; nothing is charged", "run `sigild check`: bring the right database back, or accept this one by `sigild check --accept`"},
 		{"kms", false, "everything but new wallets", "look at the detail: network, credentials, clock, quota of KMS"},
 		{"entropy", false, "everything but new wallets", "look at the source that the detail names"},
 	}
@@ -76,7 +77,7 @@ type health struct {
 
 // findings lists everything that holds now.
 func (h *health) findings() []finding {
-	list := append(h.tokenFindings(), h.tpmFindings()...)
+	list := append(append(h.tokenFindings(), h.tpmFindings()...), h.guardFindings()...)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.source != nil {

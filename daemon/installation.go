@@ -48,6 +48,7 @@ type installation struct {
 	TokenPIN    []byte       `cbor:"10,keyasint"` // the user PIN, sealed by the TPM; empty: another source
 	Approvals   [][]byte     `cbor:"11,keyasint"` // tpm.Approval, encoded
 	Predicted   []prediction `cbor:"12,keyasint,omitempty"`
+	Anchor      *anchor      `cbor:"13,keyasint"` // null until provisioning came to it
 }
 
 // generation is one set of the token's long-lived keys.

@@ -233,6 +233,9 @@ func (d *Daemon) verify(ctx context.Context, newest *hsm.Keys, doc *document) er
 	if err := d.settleApprovals(ctx, mac); err != nil {
 		return err
 	}
+	if err := d.openLedger(ctx, mac); err != nil {
+		return err
+	}
 	d.identity.Store(identity)
 	return nil
 }

@@ -131,12 +131,13 @@ type meteredRows struct {
 	m *metrics.Metrics
 }
 
-func (r meteredRows) GuardRow(ctx context.Context, id [16]byte) ([]byte, error) {
-	return metered(r.m, metrics.Store, func() ([]byte, error) { return r.Rows.GuardRow(ctx, id) })
+func (r meteredRows) Row(ctx context.Context, id [16]byte) ([]byte, error) {
+	return metered(r.m, metrics.Store, func() ([]byte, error) { return r.Rows.Row(ctx, id) })
 }
 
-func (r meteredRows) PutGuardRow(ctx context.Context, id [16]byte, row []byte) error {
-	return meteredErr(r.m, metrics.Store, func() error { return r.Rows.PutGuardRow(ctx, id, row) })
+// SwapRow's time is that of the disk and, for a step, of the TPM's counter.
+func (r meteredRows) SwapRow(ctx context.Context, id [16]byte, prev, next []byte, step bool) error {
+	return meteredErr(r.m, metrics.Store, func() error { return r.Rows.SwapRow(ctx, id, prev, next, step) })
 }
 
 type meteredAudit struct {

@@ -25,11 +25,11 @@ var (
 type guardPort struct{ guard *guard.Guard }
 
 func guardLimits(l seal.Limits) guard.Limits {
-	return guard.Limits{Consecutive: l.Consecutive, Lifetime: l.Lifetime}
+	return guard.Limits{Consecutive: l.Consecutive, Window: l.Window, Days: l.WindowDays, Lifetime: l.Lifetime}
 }
 
 func attempts(a guard.Attempts) wallet.Attempts {
-	return wallet.Attempts{Left: a.Left, Failures: a.Failures, LastPass: a.LastPass}
+	return wallet.Attempts{Left: a.Left, Failures: a.Failures, Wait: a.Wait, LastPass: a.LastPass}
 }
 
 func (g guardPort) NewRow(ctx context.Context, id seal.ID) ([]byte, error) {
@@ -54,6 +54,11 @@ func (g guardPort) Charge(ctx context.Context, id seal.ID, l seal.Limits) (walle
 		return nil, err
 	}
 	return chargePort{c}, nil
+}
+
+func (g guardPort) GiveBack(ctx context.Context, id seal.ID, l seal.Limits, n uint32) (wallet.Attempts, error) {
+	a, err := g.guard.GiveBack(ctx, id, guardLimits(l), n)
+	return attempts(a), err
 }
 
 type chargePort struct{ charge *guard.Charge }

@@ -100,6 +100,7 @@ type provisioning struct {
 	doc     *installation
 	profile tpm.Profile
 	keys    *hsm.Keys
+	anchor  *counters
 }
 
 func (p *provisioning) run(ctx context.Context) error {
@@ -117,6 +118,9 @@ func (p *provisioning) run(ctx context.Context) error {
 		return err
 	}
 	if err := p.approve(ctx); err != nil {
+		return err
+	}
+	if err := p.makeAnchor(ctx); err != nil {
 		return err
 	}
 	host, err := p.hostValue(ctx)
@@ -324,12 +328,11 @@ func (p *provisioning) finish(ctx context.Context, host, pin []byte) error {
 	}
 	p.doc.HostKeys[0].Recovery = blob
 	p.doc.Finished = true
-	mac := func(ctx context.Context, m []byte) ([32]byte, error) { return p.keys.HMAC(ctx, hsm.Record, m) }
-	document, err := encodeInstallation(ctx, p.doc, mac)
+	document, err := encodeInstallation(ctx, p.doc, p.mac)
 	if err != nil {
 		return err
 	}
-	root, err := guard.EncodeRoot(ctx, &guard.Root{Installation: p.doc.ID, Epoch: 1, Keys: p.doc.keysDigest()}, mac)
+	root, err := p.root(ctx)
 	if err != nil {
 		return err
 	}
@@ -337,4 +340,47 @@ func (p *provisioning) finish(ctx context.Context, host, pin []byte) error {
 		return fmt.Errorf("the recovery code was not shown, so nothing was completed: %w", err)
 	}
 	return p.db.Put(ctx, map[store.Document][]byte{store.Installation: document, store.GuardRoot: root})
+}
+
+func (p *provisioning) mac(ctx context.Context, m []byte) ([32]byte, error) {
+	return p.keys.HMAC(ctx, hsm.Record, m)
+}
+
+// makeAnchor defines the TPM's counters. What it is about to define is written
+// down first, so that a repeated run knows its own from somebody else's.
+func (p *provisioning) makeAnchor(ctx context.Context) error {
+	if p.doc.Anchor == nil {
+		a := newAnchor(p.config.Guard)
+		if err := a.free(ctx, p.devices.tpm); err != nil {
+			return err
+		}
+		begun := &installation{ID: p.doc.ID, Created: p.doc.Created, Anchor: a}
+		data, err := encodeInstallation(ctx, begun, nil)
+		if err != nil {
+			return err
+		}
+		if err := p.db.Put(ctx, map[store.Document][]byte{store.Installation: data}); err != nil {
+			return err
+		}
+		p.doc.Anchor = a
+	}
+	auth, err := nvAuth(ctx, p.mac, p.doc.ID)
+	defer clear(auth)
+	if err != nil {
+		return err
+	}
+	p.anchor, err = p.doc.Anchor.define(ctx, p.devices.tpm, auth)
+	if err == nil {
+		p.say("TPM: %s counter at NV index %#x", p.doc.Anchor.Mode, p.doc.Anchor.Handle)
+	}
+	return err
+}
+
+// root is the guard root of the empty database.
+func (p *provisioning) root(ctx context.Context) ([]byte, error) {
+	clock, err := p.devices.tpm.Clock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return guard.NewRoot(ctx, p.doc.ID, p.doc.keysDigest(), p.anchor.anchor, p.anchor.unclean, clock.ResetCount, p.mac)
 }

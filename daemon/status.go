@@ -40,8 +40,8 @@ func (d *Daemon) status(ctx context.Context, c *call[ipc.StatusParams]) (*ipc.St
 		Entropy: ipc.EntropyStatus{Sources: d.mixer.Sources(), Dropped: d.config.Entropy.Drop},
 		Wallets: int(wallets),
 		PINCheck: ipc.PINCheckStatus{Argon2: fmt.Sprintf("m=%d,t=%d,p=%d", k.Memory, k.Time, k.Threads),
-			Anchor: "none", Failures: int(k.Consecutive), PlainPIN: d.plainPIN(c.peer.UID)},
-		Notes: d.notes(),
+			Anchor: d.doc.Anchor.Mode, Failures: int(k.Consecutive), PlainPIN: d.plainPIN(c.peer.UID)},
+		Notes: append(guardNotes(d.guarded.status()), d.notes()...),
 	}, nil
 }
 
@@ -66,7 +66,7 @@ func (d *Daemon) tpmStatus() ipc.TPMStatus {
 
 // notes say in plain words which promise is weaker on this host than it could be.
 func (d *Daemon) notes() []string {
-	notes := []string{"PIN attempts are counted in the database only: an older copy of it gives attempts back"}
+	var notes []string
 	if d.config.Dev {
 		notes = append(notes, "this is a throw-away development installation")
 	}

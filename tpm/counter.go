@@ -113,6 +113,22 @@ func (t *TPM) UndefineCounter(ctx context.Context, handle uint32) error {
 	})
 }
 
+// NVDefined reports whether any NV index is defined at the handle. The answer
+// is not authenticated.
+func (t *TPM) NVDefined(ctx context.Context, handle uint32) (bool, error) {
+	if err := checkNVIndex(handle); err != nil {
+		return false, err
+	}
+	err := t.do(ctx, func(l *link) error {
+		_, err := l.readNVPublic(handle)
+		return err
+	})
+	if errors.Is(err, ErrCounterMissing) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // Name returns the TPM Name of the index, 34 bytes: TPM_ALG_SHA256 as two bytes
 // and the SHA-256 of its public area. It does not depend on the authorisation,
 // so a counter of the same kind at the same handle has the same Name.

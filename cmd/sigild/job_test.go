@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ethereum/go-ethereum/accounts"
 	"github.com/ethereum/go-ethereum/core/types"
@@ -153,8 +154,14 @@ func TestTenWrongPINsLockForGood(t *testing.T) {
 	w := create(t, c, "1")
 	for left := 9; left >= 0; left-- {
 		_, err := tryPIN(t, c, w.WalletID, wrongPIN)
-		if e := wantReason(t, err, "wrongPin"); *e.AttemptsLeft != left {
+		e := wantReason(t, err, "wrongPin")
+		if *e.AttemptsLeft != left {
 			t.Fatalf("%d attempts left, want %d", *e.AttemptsLeft, left)
+		}
+		if e.RetryAfter != nil {
+			_, err := tryPIN(t, c, w.WalletID, rightPIN)
+			wantReason(t, err, "pinWait")
+			passTime(t, h, time.Duration(*e.RetryAfter*float64(time.Second)))
 		}
 	}
 	for _, after := range []struct {

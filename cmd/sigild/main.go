@@ -1,5 +1,6 @@
 // Command sigild is the signing daemon. `sigild provision` makes an
-// installation once, `sigild run` serves it, `sigild probe` looks at a token.
+// installation once, `sigild run` serves it, `sigild check` verifies it,
+// `sigild probe` looks at a token.
 package main
 
 import (
@@ -61,7 +62,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	root.PersistentFlags().String("config", "/etc/sigild/sigild.toml", "configuration file")
-	root.AddCommand(newRun(), newProvision(), newRecover(), newReseal(), newProbe(), newCheckConfig(), newCompact(),
+	root.AddCommand(newRun(), newProvision(), newRecover(), newReseal(), newProbe(), newCheck(), newCheckConfig(), newCompact(),
 		newForgetRefusal(), newClearTokenFault(), manual.Command("8", exitCodes))
 	return root
 }

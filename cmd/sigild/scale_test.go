@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sigild/sigild/daemon/daemontest"
 	"github.com/sigild/sigild/daemon/guard"
@@ -87,7 +88,7 @@ const created = 1_800_000_000
 // filler writes wallets as sigild does, but for keys that nobody needs: their
 // records are the first wallet's with other names, authenticated by the token.
 type filler struct {
-	store    *store.Store
+	store    *store.Wallets
 	mac      func(context.Context, []byte) ([32]byte, error)
 	template *seal.Parsed
 }
@@ -115,9 +116,7 @@ func fill(t *testing.T, h *daemontest.Host, n int) []string {
 		t.Fatal(err)
 	}
 	f := &filler{mac: func(ctx context.Context, m []byte) ([32]byte, error) { return keys.HMAC(ctx, hsm.Record, m) }}
-	if f.store, err = store.Open(h.Database(), false); err != nil {
-		t.Fatal(err)
-	}
+	f.store = openWallets(t, h, doc.ID, f.mac)
 	began := time.Now()
 	addresses, err := f.run(ctx, doc.ID, n)
 	if err = errors.Join(err, f.store.Close(), token.Close()); err != nil {
@@ -140,14 +139,16 @@ func (f *filler) run(ctx context.Context, installation seal.ID, n int) ([]string
 		return nil, err
 	}
 	addresses := make([]string, n)
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(64) // they share fsyncs and steps of the anchor
 	for i := range n {
-		address, err := f.add(ctx, i)
-		if err != nil {
-			return nil, err
-		}
-		addresses[i] = common.Address(address).Hex()
+		group.Go(func() error {
+			address, err := f.add(ctx, i)
+			addresses[i] = common.Address(address).Hex()
+			return err
+		})
 	}
-	return addresses, nil
+	return addresses, group.Wait()
 }
 
 func (f *filler) add(ctx context.Context, i int) (address [20]byte, err error) {

@@ -131,6 +131,16 @@ func kill(t testing.TB, h *daemontest.Host) {
 	}
 }
 
+// passTime stops sigild, lets the TPM's clock go on, and starts it again.
+func passTime(t testing.TB, h *daemontest.Host, d time.Duration) {
+	t.Helper()
+	stop(t, h)
+	if err := h.TPM.Advance(d); err != nil {
+		t.Fatal(err)
+	}
+	start(t, h)
+}
+
 // refusedStart has sigild fail to start and returns its exit code and what it
 // said.
 func refusedStart(t testing.TB, h *daemontest.Host) (code int, said string) {

@@ -29,11 +29,30 @@ func (c *Config) check() error {
 		absolute("socket.path", c.Socket.Path), c.Socket.check(),
 		absolute("store.path", c.Store.Path),
 		absolute("audit.path", c.Audit.Path), c.checkPaths(),
-		c.Token.check(), c.TPM.check(), c.Entropy.check(), c.checkKMS(), c.PIN.check(), c.Limits.check(),
+		c.Token.check(), c.TPM.check(), c.Entropy.check(), c.checkKMS(), c.PIN.check(), c.Guard.check(), c.Limits.check(),
 		lasting("wallets.delete_grace", c.Wallets.DeleteGrace, 10*365*24*time.Hour),
 		oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error"),
 		oneOf("log.format", c.Log.Format, "text", "json"), c.Metrics.check(), c.checkMetricsPath(), c.Ethereum.check(),
 	)
+}
+
+// The TCG leaves these NV indexes to the owner of a TPM.
+const (
+	firstHandle = 0x01800000
+	lastHandle  = 0x01bfffff
+)
+
+func (g Guard) check() error {
+	errs := []error{oneOf("guard.anchor", g.Anchor, "orderly", "durable")}
+	for key, handle := range map[string]uint32{"guard.handle": g.Handle, "guard.unclean_handle": g.UncleanHandle} {
+		if handle < firstHandle || handle > lastHandle {
+			errs = append(errs, fmt.Errorf("%s: %#x is outside %#x to %#x", key, handle, firstHandle, lastHandle))
+		}
+	}
+	if g.Handle == g.UncleanHandle {
+		errs = append(errs, fmt.Errorf("guard.handle, guard.unclean_handle: both are %#x", g.Handle))
+	}
+	return errors.Join(errs...)
 }
 
 func absolute(key, path string) error {

@@ -23,6 +23,7 @@ type Config struct {
 	KMS     KMS     `toml:"kms"`
 	PIN     PIN     `toml:"pin"`
 	Wallets Wallets `toml:"wallets"`
+	Guard   Guard   `toml:"guard"`
 	Limits  Limits  `toml:"limits"`
 	Log     Log     `toml:"log"`
 	Metrics Metrics `toml:"metrics"`
@@ -105,6 +106,13 @@ type Wallets struct {
 	DeleteGrace Duration `toml:"delete_grace"` // from deletion to purge
 }
 
+// Guard is the TPM counter that older copies of the database are found by.
+type Guard struct {
+	Anchor        string `toml:"anchor"`         // "orderly" or "durable"
+	Handle        uint32 `toml:"handle"`         // NV index of the counter
+	UncleanHandle uint32 `toml:"unclean_handle"` // NV index of the counter of unclean starts
+}
+
 // Limits bound what one connection, one uid and all of them may ask for.
 type Limits struct {
 	MessageBytes      int      `toml:"message_bytes"`
@@ -153,6 +161,7 @@ func Default() Config {
 		Limits: Limits{MessageBytes: 1 << 20, Depth: 64, Batch: 64, InFlight: 32, InFlightPerUID: 128,
 			Connections: 256, ConnectionsPerUID: 64, IdleTimeout: second(600), WriteTimeout: second(30),
 			RequestTimeout: second(60), Unlocks: 1000},
+		Guard:    Guard{Anchor: "orderly", Handle: 0x01800151, UncleanHandle: 0x01800152},
 		Log:      Log{Level: "info", Format: "text"},
 		Metrics:  Metrics{Mode: "0660"},
 		Ethereum: Ethereum{Accounts: 100, SignTransactionResult: "raw"},

@@ -156,7 +156,7 @@ func (h *Host) WriteConfig() error {
 		{"token", fmt.Sprintf("module = %q\nlabel = %q", h.Module, h.Label)},
 		{"tpm", fmt.Sprintf("device = %q\nprofile = \"uki\"", h.device())},
 		{"kms", h.kms()},
-		{"entropy", ""}, {"pin", ""}, {"limits", ""}, {"log", ""}, {"metrics", ""}, {"ethereum", ""},
+		{"entropy", ""}, {"pin", ""}, {"guard", ""}, {"limits", ""}, {"log", ""}, {"metrics", ""}, {"ethereum", ""},
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "dev = %t\n", h.Dev)

@@ -2,6 +2,8 @@ package guard
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 )
 
@@ -14,41 +16,87 @@ const settleTimeout = 30 * time.Second
 type Charge struct {
 	guard  *Guard
 	limits Limits
-	before *Row
-	row    *Row
-	// What Passed and Void write. Their MACs are made before the check, so that
-	// a token that dies during it does not keep the charge from being settled.
-	passed, voided []byte
+	before *Row // as it counted then
+	now    *stored
+}
+
+// Charge counts one check of wallet, on disk and anchored, and returns the
+// charge to settle with exactly one of Passed, Failed and Void. The caller
+// holds the wallet's turn. It returns ErrLocked, a *WaitError or ErrCorrupt,
+// having charged nothing, or the error of a device, after which the check must
+// not be made.
+func (g *Guard) Charge(ctx context.Context, wallet [16]byte, l Limits) (*Charge, error) {
+	for {
+		c, err := g.charge(ctx, wallet, l)
+		if !errors.Is(err, ErrSwapped) || ctx.Err() != nil {
+			return c, err
+		}
+	}
+}
+
+func (g *Guard) charge(ctx context.Context, wallet [16]byte, l Limits) (*Charge, error) {
+	v, err := g.load(ctx, wallet, l)
+	if err != nil {
+		return nil, err
+	}
+	now := g.clock.Powered()
+	if err := v.row.attempts(l, now).allowed(); err != nil {
+		return nil, err
+	}
+	charged, err := g.put(ctx, v, v.row.charged(now), true)
+	c := &Charge{guard: g, limits: l, before: v.row, now: charged}
+	if errors.Is(err, ErrUnanchored) { // no check is made: a device's fault costs nothing
+		if void := c.Void(ctx); void != nil {
+			return nil, fmt.Errorf("%w; the attempt stays charged: %v", err, void)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c, nil
 }
 
 // Left tells how many checks remain when this one fails.
-func (c *Charge) Left() uint32 { return c.row.attempts(c.limits).Left }
+func (c *Charge) Left() uint32 { return c.Failed().Left }
 
 // Failed leaves the charge standing: the PIN was wrong.
 func (c *Charge) Failed() Attempts {
-	return c.row.attempts(c.limits)
+	return c.now.row.attempts(c.limits, c.guard.clock.Powered())
 }
 
 // Passed clears the failures in a row and takes this charge out of the other
 // budgets. The Attempts that it returns count the failures before this check,
-// for the user to see. On an error the charge stands.
+// for the user to see. After an error the charge stands until the device that
+// failed is back.
 func (c *Charge) Passed(ctx context.Context) (Attempts, error) {
-	if err := c.settle(ctx, c.passed); err != nil {
+	next := *c.before
+	next.Consecutive, next.NotBefore = 0, 0
+	next.LastPass = c.guard.clock.Wall().Unix()
+	if err := c.settle(ctx, &next); err != nil {
 		return Attempts{}, err
 	}
-	next := *c.before
-	next.Consecutive, next.LastPass = 0, c.guard.now().Unix()
-	a := next.attempts(c.limits)
+	a := next.attempts(c.limits, c.guard.clock.Powered())
 	a.Failures = c.before.Consecutive
 	return a, nil
 }
 
-// Void gives the charge back: a device failed and the PIN was not checked. On
-// an error the charge stands.
-func (c *Charge) Void(ctx context.Context) error { return c.settle(ctx, c.voided) }
+// Void gives the charge back: a device failed and the PIN was not checked. After
+// an error the charge stands until the device is back.
+func (c *Charge) Void(ctx context.Context) error {
+	next := *c.before
+	return c.settle(ctx, &next)
+}
 
-func (c *Charge) settle(ctx context.Context, row []byte) error {
+// settle gives rights back, which needs no step of the anchor.
+func (c *Charge) settle(ctx context.Context, r *Row) error {
+	r.Revision = c.now.row.Revision + 1
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
-	return c.guard.rows.PutGuardRow(ctx, c.row.Wallet, row)
+	settled, err := c.guard.put(ctx, c.now, r, false)
+	if err != nil {
+		c.guard.late.keep(r.Wallet, &settlement{c.now, r})
+		return err
+	}
+	c.now = settled
+	return nil
 }

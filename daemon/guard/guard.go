@@ -6,59 +6,65 @@ import (
 	"time"
 )
 
-// ErrLocked is returned when a wallet has no attempt left. Only an operator
-// gives attempts back.
-var ErrLocked = errors.New("no attempt is left")
-
 // Rows keeps the stored bytes of rows. Implementations are safe for concurrent
 // use.
 type Rows interface {
-	// GuardRow gives the stored row, or nil when there is none.
-	GuardRow(ctx context.Context, wallet [16]byte) ([]byte, error)
-	// PutGuardRow replaces the row and returns once it is on disk.
-	PutGuardRow(ctx context.Context, wallet [16]byte, row []byte) error
+	// Row gives the stored row, verified to be the latest, or nil when there is
+	// none.
+	Row(ctx context.Context, wallet [16]byte) ([]byte, error)
+	// SwapRow puts next in the place of prev and returns once it is on disk
+	// and, for a step, anchored. ErrSwapped when the row is not prev any more;
+	// ErrUnanchored when next is on disk and its step not confirmed.
+	SwapRow(ctx context.Context, wallet [16]byte, prev, next []byte, step bool) error
+	// Epoch is that of the guard root.
+	Epoch(ctx context.Context) (uint64, error)
 }
 
-// Limits are the attempts of one wallet.
-type Limits struct {
-	Consecutive uint32 // failures in a row until locked
-	Lifetime    uint32 // failures ever, which success does not reset
-}
+// ErrSwapped is returned by SwapRow: the row was changed between.
+var ErrSwapped = errors.New("the attempt counter was changed at the same time")
 
-// Attempts is what a caller may be told of a wallet's counts.
-type Attempts struct {
-	Left     uint32 // checks until locked
-	Failures uint32 // failures since the last passed check, this one included
-	LastPass time.Time
+// Clock tells a guard the time. Only Powered decides anything.
+type Clock struct {
+	// Powered is the TPM's clock: it goes on while the host has power, over
+	// restarts, and nobody sets it back.
+	Powered func() time.Duration
+	// Wall is the time of day, for people.
+	Wall func() time.Time
 }
 
 // Guard charges PIN checks. It is safe for concurrent use.
 type Guard struct {
 	rows  Rows
 	mac   MAC
-	now   func() time.Time
+	clock Clock
 	locks *locks
+	late  late
 }
 
 // New returns a guard over rows, whose MACs are by mac.
-func New(rows Rows, mac MAC, now func() time.Time) *Guard {
-	return &Guard{rows: rows, mac: mac, now: now, locks: newLocks()}
+func New(rows Rows, mac MAC, clock Clock) *Guard {
+	return &Guard{rows: rows, mac: mac, clock: clock, locks: newLocks(),
+		late: late{list: map[[16]byte]*settlement{}}}
 }
 
 // NewRow gives the bytes to store for a new wallet, written together with its
 // record.
 func (g *Guard) NewRow(ctx context.Context, wallet [16]byte) ([]byte, error) {
-	return EncodeRow(ctx, &Row{Wallet: wallet, Revision: 1, Recent: []int64{}}, g.mac)
+	epoch, err := g.rows.Epoch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return EncodeRow(ctx, &Row{Wallet: wallet, Revision: 1, Recent: []int64{}, Epoch: epoch}, g.mac)
 }
 
 // Attempts reads a wallet's counts without charging. ErrCorrupt when the row is
 // missing or changed.
 func (g *Guard) Attempts(ctx context.Context, wallet [16]byte, l Limits) (Attempts, error) {
-	row, err := g.load(ctx, wallet)
+	v, err := g.load(ctx, wallet, l)
 	if err != nil {
 		return Attempts{}, err
 	}
-	return row.attempts(l), nil
+	return v.row.attempts(l, g.clock.Powered()), nil
 }
 
 // Turn waits for the checks of wallet that are under way and keeps others out
@@ -68,84 +74,39 @@ func (g *Guard) Turn(ctx context.Context, wallet [16]byte) (release func(), err 
 	return g.locks.lock(ctx, wallet)
 }
 
-// Charge counts one check of wallet, on disk, and returns the charge to settle
-// with exactly one of Passed, Failed and Void. The caller holds the wallet's
-// turn. It returns ErrLocked or ErrCorrupt, having charged nothing, or the
-// error of the disk, after which the check must not be made.
-func (g *Guard) Charge(ctx context.Context, wallet [16]byte, l Limits) (*Charge, error) {
-	before, err := g.load(ctx, wallet)
-	if err != nil {
-		return nil, err
-	}
-	if before.attempts(l).Left == 0 {
-		return nil, ErrLocked
-	}
-	c := &Charge{guard: g, limits: l, before: before, row: before.charged(g.now())}
-	if c.voided, err = g.encode(ctx, c.row.Revision+1, *before); err != nil {
-		return nil, err
-	}
-	passed := *before
-	passed.Consecutive, passed.LastPass = 0, g.now().Unix()
-	if c.passed, err = g.encode(ctx, c.row.Revision+1, passed); err != nil {
-		return nil, err
-	}
-	if err := g.store(ctx, c.row); err != nil {
-		return nil, err
-	}
-	return c, nil
+// stored is a row as it counts now, and as it is stored.
+type stored struct {
+	row  *Row
+	data []byte
 }
 
-// encode gives the bytes of a row at a revision.
-func (g *Guard) encode(ctx context.Context, revision uint64, r Row) ([]byte, error) {
-	r.Revision = revision
-	return EncodeRow(ctx, &r, g.mac)
-}
-
-func (g *Guard) load(ctx context.Context, wallet [16]byte) (*Row, error) {
-	data, err := g.rows.GuardRow(ctx, wallet)
+func (g *Guard) load(ctx context.Context, wallet [16]byte, l Limits) (*stored, error) {
+	if err := g.settleLate(ctx, wallet); err != nil {
+		return nil, err
+	}
+	data, err := g.rows.Row(ctx, wallet)
 	if err != nil {
 		return nil, err
 	}
 	if data == nil {
 		return nil, ErrCorrupt
 	}
-	return DecodeRow(ctx, data, wallet, g.mac)
-}
-
-func (g *Guard) store(ctx context.Context, r *Row) error {
-	data, err := EncodeRow(ctx, r, g.mac)
+	row, err := DecodeRow(ctx, data, wallet, g.mac)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return g.rows.PutGuardRow(ctx, r.Wallet, data)
+	epoch, err := g.rows.Epoch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &stored{row.in(epoch, l, g.clock.Powered()), data}, nil
 }
 
-// charged is the row with one more failure.
-func (r *Row) charged(now time.Time) *Row {
-	next := *r
-	next.Revision++
-	next.Consecutive++
-	next.Lifetime++
-	next.Recent = append(append([]int64{}, r.Recent...), now.Unix())
-	if extra := len(next.Recent) - RecentMax; extra > 0 {
-		next.Recent = next.Recent[extra:]
+// put stores next in the place of v.
+func (g *Guard) put(ctx context.Context, v *stored, next *Row, step bool) (*stored, error) {
+	data, err := EncodeRow(ctx, next, g.mac)
+	if err != nil {
+		return nil, err
 	}
-	return &next
-}
-
-// attempts says what is left under l. The smaller budget counts.
-func (r *Row) attempts(l Limits) Attempts {
-	left := min(remaining(l.Consecutive, r.Consecutive), remaining(l.Lifetime, r.Lifetime))
-	a := Attempts{Left: left, Failures: r.Consecutive}
-	if r.LastPass != 0 {
-		a.LastPass = time.Unix(r.LastPass, 0).UTC()
-	}
-	return a
-}
-
-func remaining(limit, used uint32) uint32 {
-	if used >= limit {
-		return 0
-	}
-	return limit - used
+	return &stored{next, data}, g.rows.SwapRow(ctx, next.Wallet, v.data, data, step)
 }

@@ -28,13 +28,14 @@ type MAC func(ctx context.Context, message []byte) ([32]byte, error)
 // Row is the attempt counter of one wallet.
 type Row struct {
 	Wallet      [16]byte `cbor:"1,keyasint"`
-	Revision    uint64   `cbor:"2,keyasint"` // one more at each write
-	Consecutive uint32   `cbor:"3,keyasint"` // charges since the last passed check
-	Lifetime    uint32   `cbor:"4,keyasint"` // charges that never became a passed check
-	Recent      []int64  `cbor:"5,keyasint"` // Unix seconds of the latest of those, at most RecentMax
-	NotBefore   int64    `cbor:"6,keyasint"` // Unix seconds before which no check is made
-	LastPass    int64    `cbor:"7,keyasint"` // Unix seconds of the last passed check
-	Given       uint32   `cbor:"8,keyasint"` // attempts that an operator gave back
+	Revision    uint64   `cbor:"2,keyasint"`           // one more at each write
+	Consecutive uint32   `cbor:"3,keyasint"`           // charges since the last passed check
+	Lifetime    uint32   `cbor:"4,keyasint"`           // charges that never became a passed check
+	Recent      []int64  `cbor:"5,keyasint"`           // seconds of the TPM's clock of the latest of those, at most RecentMax
+	NotBefore   int64    `cbor:"6,keyasint"`           // seconds of the TPM's clock before which no check is made
+	LastPass    int64    `cbor:"7,keyasint"`           // Unix seconds of the last passed check
+	Given       uint32   `cbor:"8,keyasint"`           // attempts that an operator gave back
+	Epoch       uint64   `cbor:"9,keyasint,omitempty"` // of the guard root when the row was written
 }
 
 // RecentMax is how many charges a row dates.
@@ -50,6 +51,10 @@ type Root struct {
 	Keys         []byte   `cbor:"6,keyasint"` // 32 bytes: digest of the token keys' fingerprints
 	Tree         []byte   `cbor:"7,keyasint"` // 32 bytes: root of the hash tree over rows and records; empty without an anchor
 	Audit        []byte   `cbor:"8,keyasint"` // 32 bytes: head of the audit log; empty when not bound
+
+	UncleanName  []byte `cbor:"9,keyasint,omitempty"`  // TPM name of the unclean counter; empty with a durable anchor
+	UncleanValue uint64 `cbor:"10,keyasint,omitempty"` // its value when an operator last acknowledged
+	Resets       uint32 `cbor:"11,keyasint,omitempty"` // the TPM's reset count when the root was written
 }
 
 // envelope is a stored row or root: [format, body, MAC over label ‖ body].

@@ -1,6 +1,7 @@
 package guard_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -35,6 +36,7 @@ type rowVector struct {
 		Recent                []int64
 		NotBefore, LastPass   int64
 		Given                 uint32
+		Epoch                 uint64
 	}
 	Body, MACInput, MAC, Stored hexBytes
 }
@@ -42,7 +44,7 @@ type rowVector struct {
 func (v *rowVector) row() *guard.Row {
 	r := v.Row
 	return &guard.Row{Wallet: [16]byte(r.Wallet), Revision: r.Revision, Consecutive: r.Consecutive, Lifetime: r.Lifetime,
-		Recent: r.Recent, NotBefore: r.NotBefore, LastPass: r.LastPass, Given: r.Given}
+		Recent: r.Recent, NotBefore: r.NotBefore, LastPass: r.LastPass, Given: r.Given, Epoch: r.Epoch}
 }
 
 type rootVector struct {
@@ -53,6 +55,9 @@ type rootVector struct {
 		Epoch, Step, AnchorValue uint64
 		AnchorName               hexBytes
 		Keys, Tree, Audit        hexBytes
+		UncleanName              hexBytes
+		UncleanValue             uint64
+		Resets                   uint32
 	}
 	Body, MACInput, MAC, Stored hexBytes
 }
@@ -60,7 +65,8 @@ type rootVector struct {
 func (v *rootVector) root() *guard.Root {
 	r := v.Root
 	return &guard.Root{Installation: [16]byte(r.Installation), Epoch: r.Epoch, Step: r.Step, AnchorName: r.AnchorName,
-		AnchorValue: r.AnchorValue, Keys: r.Keys, Tree: r.Tree, Audit: r.Audit}
+		AnchorValue: r.AnchorValue, Keys: r.Keys, Tree: r.Tree, Audit: r.Audit,
+		UncleanName: r.UncleanName, UncleanValue: r.UncleanValue, Resets: r.Resets}
 }
 
 type vectors struct {
@@ -102,11 +108,15 @@ type memoryRows struct {
 	mu     sync.Mutex
 	rows   map[[16]byte][]byte
 	puts   int
+	steps  int
+	epoch  uint64
 	getErr error
 	putErr error
+	// stepErr is what the TPM says to a step whose write is on disk.
+	stepErr error
 }
 
-func (m *memoryRows) GuardRow(ctx context.Context, wallet [16]byte) ([]byte, error) {
+func (m *memoryRows) Row(ctx context.Context, wallet [16]byte) ([]byte, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.getErr != nil {
@@ -115,16 +125,25 @@ func (m *memoryRows) GuardRow(ctx context.Context, wallet [16]byte) ([]byte, err
 	return m.rows[wallet], ctx.Err()
 }
 
-func (m *memoryRows) PutGuardRow(ctx context.Context, wallet [16]byte, row []byte) error {
+func (m *memoryRows) SwapRow(ctx context.Context, wallet [16]byte, prev, next []byte, step bool) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if err := errors.Join(ctx.Err(), m.putErr); err != nil {
 		return err
 	}
+	if !bytes.Equal(m.rows[wallet], prev) {
+		return guard.ErrSwapped
+	}
 	m.puts++
-	m.rows[wallet] = append([]byte{}, row...)
-	return nil
+	m.rows[wallet] = append([]byte{}, next...)
+	if !step {
+		return nil
+	}
+	m.steps++
+	return m.stepErr
 }
+
+func (m *memoryRows) Epoch(context.Context) (uint64, error) { return m.epoch, nil }
 
 func (m *memoryRows) full(err error) {
 	m.mu.Lock()
@@ -140,6 +159,7 @@ type bench struct {
 	mac    guard.MAC
 	wallet [16]byte
 	now    time.Time
+	skew   time.Duration // of the wall clock
 	limits guard.Limits
 }
 
@@ -147,16 +167,22 @@ func newBench(t testing.TB) *bench {
 	t.Helper()
 	key := make([]byte, 32)
 	rand.Read(key)
-	b := &bench{t: t, disk: &memoryRows{rows: map[[16]byte][]byte{}}, mac: hmacSHA256(key),
-		now: time.Unix(1_800_000_000, 0), limits: guard.Limits{Consecutive: 10, Lifetime: 1000}}
+	b := &bench{t: t, disk: &memoryRows{rows: map[[16]byte][]byte{}, epoch: 1}, mac: hmacSHA256(key),
+		now: time.Unix(1_800_000_000, 0), limits: guard.Limits{Consecutive: 10, Window: 1000, Days: 30, Lifetime: 1000}}
 	rand.Read(b.wallet[:])
-	b.Guard = guard.New(b.disk, b.mac, func() time.Time { return b.now })
+	b.Guard = guard.New(b.disk, b.mac, b.clock())
 	row, err := b.NewRow(t.Context(), b.wallet)
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.disk.rows[b.wallet] = row
 	return b
+}
+
+// clock is one that the test moves: the TPM's began at the Unix epoch.
+func (b *bench) clock() guard.Clock {
+	return guard.Clock{Wall: func() time.Time { return b.now.Add(b.skew) },
+		Powered: func() time.Duration { return time.Duration(b.now.UnixNano()) }}
 }
 
 // stored is the row as it is on disk.
@@ -169,8 +195,10 @@ func (b *bench) stored() *guard.Row {
 	return r
 }
 
+// charge waits as long as the guard wants, and charges.
 func (b *bench) charge() *guard.Charge {
 	b.t.Helper()
+	b.now = b.now.Add(b.attempts().Wait)
 	c, err := b.Charge(b.t.Context(), b.wallet, b.limits)
 	if err != nil {
 		b.t.Fatal(err)

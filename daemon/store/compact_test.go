@@ -54,7 +54,7 @@ func leftover(t *testing.T, path string) {
 }
 
 // contents is a summary of what a database holds.
-func contents(t *testing.T, s *store.Store) string {
+func contents(t *testing.T, s *database) string {
 	t.Helper()
 	ids, err := s.Everything(context.Background(), nil, 1000)
 	if err != nil {

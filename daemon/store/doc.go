@@ -9,6 +9,7 @@
 //	meta       schema, installation, guard-root, login
 //	records    wallet (16)                                → record
 //	guard      wallet (16)                                → attempt counter
+//	tree       depth (1) ‖ nibbles (0 to 4)               → node of the hash tree
 //	addresses  relay (4) ‖ address (20)                   → wallet (16)
 //	relays     relay (4) ‖ created (8) ‖ wallet (16)      → ""
 //	owners     relay (4) ‖ SHA-256(owner)[:16] ‖ created (8) ‖ wallet (16) → ""

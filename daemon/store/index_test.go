@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/sigild/sigild/daemon/seal"
-	"github.com/sigild/sigild/daemon/store"
 	"github.com/sigild/sigild/daemon/wallet"
 )
 
@@ -19,7 +18,7 @@ func indexed(n uint32, name string, tags ...string) wallet.NewWallet {
 }
 
 // byName is the wallet of an external id, nil when there is none.
-func byName(t *testing.T, s *store.Store, relay uint32, name string) *seal.ID {
+func byName(t *testing.T, s *database, relay uint32, name string) *seal.ID {
 	t.Helper()
 	id, err := s.ByExternalID(t.Context(), relay, name)
 	if errors.Is(err, wallet.ErrNotFound) {
@@ -138,7 +137,7 @@ func TestRemove(t *testing.T) {
 	}
 }
 
-func checkGone(t *testing.T, s *store.Store, w wallet.NewWallet) {
+func checkGone(t *testing.T, s *database, w wallet.NewWallet) {
 	t.Helper()
 	if _, err := s.Record(t.Context(), w.Wallet); !errors.Is(err, wallet.ErrNotFound) {
 		t.Errorf("record: err = %v, want ErrNotFound", err)

@@ -63,7 +63,7 @@ func TestMigration(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if record, err := s.Record(context.Background(), *id); err != nil || record == nil {
+		if record, err := s.Wallets(plain{s}).Record(context.Background(), *id); err != nil || record == nil {
 			t.Errorf("the wallet is gone: %v", err)
 		}
 		if err := s.Close(); err != nil {

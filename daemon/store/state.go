@@ -10,18 +10,6 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-// GuardRow gives the stored attempt counter of a wallet, or nil.
-func (s *Store) GuardRow(ctx context.Context, wallet [16]byte) ([]byte, error) {
-	return s.get(ctx, guardBucket, wallet[:])
-}
-
-// PutGuardRow replaces the attempt counter of a wallet.
-func (s *Store) PutGuardRow(ctx context.Context, wallet [16]byte, row []byte) error {
-	return s.share(ctx, func(tx *bbolt.Tx) error {
-		return tx.Bucket(guardBucket).Put(wallet[:], row)
-	})
-}
-
 // Nonce remembers value under key, unless something is remembered there
 // already: then it gives that and changes nothing.
 func (s *Store) Nonce(ctx context.Context, key, value [16]byte) (before *[16]byte, err error) {
@@ -96,20 +84,6 @@ func replace(b *bbolt.Bucket, key, value []byte) error {
 		return b.Delete(key)
 	}
 	return b.Put(key, value)
-}
-
-type put struct {
-	bucket     *bbolt.Bucket
-	key, value []byte
-}
-
-func puts(list ...put) error {
-	for _, p := range list {
-		if err := p.bucket.Put(p.key, p.value); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (s *Store) get(ctx context.Context, bucket, key []byte) (value []byte, err error) {

@@ -132,7 +132,7 @@ func TestConcurrentWriters(t *testing.T) {
 	checkOneWins(t, s)
 }
 
-func checkOneWins(t *testing.T, s *store.Store) {
+func checkOneWins(t *testing.T, s *database) {
 	t.Helper()
 	var group sync.WaitGroup
 	won := make(chan uint32, 16)
@@ -194,7 +194,7 @@ func TestP7KillLeavesWholeWallets(t *testing.T) {
 	path, next := place(t), uint32(0)
 	for round := range 8 {
 		acknowledged := createAndKill(t, path, next, 1+rand.IntN(60))
-		s, err := store.Open(path, false)
+		s, err := openDatabase(path, false)
 		if err != nil {
 			t.Fatalf("round %d: %v", round, err)
 		}
@@ -211,7 +211,7 @@ func TestP7KillLeavesWholeWallets(t *testing.T) {
 }
 
 // checkListed wants the wallets 0 to n-1 whole, and no other.
-func checkListed(t *testing.T, s *store.Store, n uint32) {
+func checkListed(t *testing.T, s *database, n uint32) {
 	t.Helper()
 	var want []seal.ID
 	for i := range n {

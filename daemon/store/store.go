@@ -38,6 +38,7 @@ var (
 	tagBucket     = []byte("tags")
 	nameBucket    = []byte("external-ids")
 	tombBucket    = []byte("tombstones")
+	treeBucket    = []byte("tree")
 )
 
 // batchDelay is how long a small write waits for others to share its fsync.
@@ -186,7 +187,7 @@ func (s *Store) prepare(create bool, schema uint64) error {
 func initialise(tx *bbolt.Tx, schema uint64) error {
 	for _, name := range [][]byte{metaBucket, recordBucket, guardBucket, addressBucket,
 		relayBucket, ownerBucket, requestBucket,
-		nonceBucket, answerBucket, tagBucket, nameBucket, tombBucket} {
+		nonceBucket, answerBucket, tagBucket, nameBucket, tombBucket, treeBucket} {
 		if _, err := tx.CreateBucket(name); err != nil {
 			return err
 		}

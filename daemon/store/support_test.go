@@ -11,7 +11,6 @@ import (
 	"testing"
 
 	"github.com/sigild/sigild/daemon/seal"
-	"github.com/sigild/sigild/daemon/store"
 	"github.com/sigild/sigild/daemon/wallet"
 )
 
@@ -37,7 +36,7 @@ func createUntilKilled(job string) error {
 	if _, err := fmt.Sscanf(job, "%d %s", &first, &path); err != nil {
 		return err
 	}
-	s, err := store.Open(path, true)
+	s, err := openDatabase(path, true)
 	if err != nil {
 		return err
 	}
@@ -84,9 +83,9 @@ func place(t testing.TB) string {
 	return filepath.Join(dir, "sigild.db")
 }
 
-func open(t testing.TB, path string, create bool) *store.Store {
+func open(t testing.TB, path string, create bool) *database {
 	t.Helper()
-	s, err := store.Open(path, create)
+	s, err := openDatabase(path, create)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,9 +93,9 @@ func open(t testing.TB, path string, create bool) *store.Store {
 	return s
 }
 
-func newStore(t testing.TB) *store.Store { return open(t, place(t), true) }
+func newStore(t testing.TB) *database { return open(t, place(t), true) }
 
-func create(t testing.TB, s *store.Store, w wallet.NewWallet) {
+func create(t testing.TB, s *database, w wallet.NewWallet) {
 	t.Helper()
 	if err := s.Create(t.Context(), w); err != nil {
 		t.Fatal(err)
@@ -104,7 +103,7 @@ func create(t testing.TB, s *store.Store, w wallet.NewWallet) {
 }
 
 // list gives all wallets of a page's relay and owner, page by page.
-func list(t testing.TB, s *store.Store, p wallet.Page) (all []seal.ID, pages int) {
+func list(t testing.TB, s *database, p wallet.Page) (all []seal.ID, pages int) {
 	t.Helper()
 	for {
 		ids, cursor, err := s.List(t.Context(), p)

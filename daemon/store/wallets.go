@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"context"
 
 	"go.etcd.io/bbolt"
@@ -10,89 +9,68 @@ import (
 	"github.com/sigild/sigild/daemon/wallet"
 )
 
-var _ wallet.Store = (*Store)(nil)
+var _ wallet.Store = (*Wallets)(nil)
+
+// Ledger carries the transactions on wallets out and stands over what they
+// write; see package guard.
+type Ledger interface {
+	// Commit runs apply in one transaction, perhaps more than once and together
+	// with others. It is on disk and anchored when Commit returns nil.
+	Commit(ctx context.Context, apply func(*Tx) error) error
+	// Leaf gives a wallet's attempt counter and record, verified to be the
+	// latest; nil and nil for a wallet that does not exist.
+	Leaf(ctx context.Context, wallet [16]byte) (row, record []byte, err error)
+	// Settled waits until everything that is in the database is anchored.
+	Settled(ctx context.Context) error
+}
+
+// Wallets keeps wallets under a ledger.
+type Wallets struct {
+	*Store
+	ledger Ledger
+}
+
+// Wallets gives the wallets of this database, all of whose changes go through l.
+func (s *Store) Wallets(l Ledger) *Wallets { return &Wallets{s, l} }
 
 // Create writes a new wallet with its attempt counter, indexes and request in
 // one transaction. wallet.ErrRequestReused when the request's key exists,
 // wallet.ErrExternalID when the relay has another wallet of that name, and
 // wallet.ErrConflict, so that no wallet is ever written over, when its id does.
-func (s *Store) Create(ctx context.Context, w wallet.NewWallet) error {
-	return s.write(ctx, func(tx *bbolt.Tx) error {
-		if err := putRequest(tx, &w.Request); err != nil {
-			return err
-		}
-		records := tx.Bucket(recordBucket)
-		if records.Get(w.Wallet[:]) != nil {
-			return wallet.ErrConflict
-		}
-		if _, err := records.NextSequence(); err != nil {
-			return err
-		}
-		if err := reindex(tx, w.Wallet, w.Relay, nil, &w.Index); err != nil {
-			return err
-		}
-		return puts(
-			put{records, w.Wallet[:], w.Record},
-			put{tx.Bucket(guardBucket), w.Wallet[:], w.Guard},
-			put{tx.Bucket(addressBucket), addressKey(w.Relay, w.Address), w.Wallet[:]},
-		)
-	})
+func (s *Wallets) Create(ctx context.Context, w wallet.NewWallet) error {
+	return s.ledger.Commit(ctx, func(tx *Tx) error { return tx.create(&w) })
 }
 
 // Record gives the stored record; wallet.ErrNotFound.
-func (s *Store) Record(ctx context.Context, id seal.ID) ([]byte, error) {
-	data, err := s.get(ctx, recordBucket, id[:])
-	if err == nil && data == nil {
+func (s *Wallets) Record(ctx context.Context, id seal.ID) ([]byte, error) {
+	_, record, err := s.ledger.Leaf(ctx, id)
+	if err == nil && record == nil {
 		return nil, wallet.ErrNotFound
 	}
-	return data, err
+	return record, err
 }
 
 // Replace puts c.Next in the place of c.Prev in one transaction with the new
 // addresses, the changed index and the request. wallet.ErrConflict,
 // wallet.ErrRequestReused, wallet.ErrExternalID.
-func (s *Store) Replace(ctx context.Context, c wallet.Change) error {
-	return s.write(ctx, func(tx *bbolt.Tx) error {
-		records := tx.Bucket(recordBucket)
-		if !bytes.Equal(records.Get(c.Wallet[:]), c.Prev) {
-			return wallet.ErrConflict
-		}
-		if err := putRequest(tx, c.Request); err != nil {
-			return err
-		}
-		for _, a := range c.Addresses {
-			if err := tx.Bucket(addressBucket).Put(addressKey(c.Relay, a), c.Wallet[:]); err != nil {
-				return err
-			}
-		}
-		if err := reindex(tx, c.Wallet, c.Relay, c.Before, c.After); err != nil {
-			return err
-		}
-		return records.Put(c.Wallet[:], c.Next)
-	})
+func (s *Wallets) Replace(ctx context.Context, c wallet.Change) error {
+	return s.ledger.Commit(ctx, func(tx *Tx) error { return tx.replace(&c) })
 }
 
 // Remove deletes a wallet's record, attempt counter and indexes in one
 // transaction. Its requests stay, so that a late retry makes no second wallet.
-func (s *Store) Remove(ctx context.Context, r wallet.Removal) error {
-	return s.write(ctx, func(tx *bbolt.Tx) error {
-		records := tx.Bucket(recordBucket)
-		if !bytes.Equal(records.Get(r.Wallet[:]), r.Prev) {
-			return wallet.ErrConflict
-		}
-		for _, a := range r.Addresses {
-			if err := tx.Bucket(addressBucket).Delete(addressKey(r.Relay, a)); err != nil {
-				return err
-			}
-		}
-		if err := reindex(tx, r.Wallet, r.Relay, &r.Index, nil); err != nil {
-			return err
-		}
-		if err := tx.Bucket(guardBucket).Delete(r.Wallet[:]); err != nil {
-			return err
-		}
-		return records.Delete(r.Wallet[:])
-	})
+func (s *Wallets) Remove(ctx context.Context, r wallet.Removal) error {
+	return s.ledger.Commit(ctx, func(tx *Tx) error { return tx.remove(&r) })
+}
+
+// Request gives what was stored for a request's key, or nil. What it tells was
+// done is anchored: a request is answered from it.
+func (s *Wallets) Request(ctx context.Context, key wallet.RequestKey) ([]byte, error) {
+	data, err := s.get(ctx, requestBucket, key[:])
+	if err != nil || data == nil {
+		return nil, err
+	}
+	return data, s.ledger.Settled(ctx)
 }
 
 // ByAddress finds a relay's wallet by the address of one of its accounts;
@@ -119,11 +97,6 @@ func (s *Store) ByExternalID(ctx context.Context, relay uint32, externalID strin
 		return seal.ID{}, wallet.ErrNotFound
 	}
 	return seal.ID(data), nil
-}
-
-// Request gives what was stored for a request's key, or nil.
-func (s *Store) Request(ctx context.Context, key wallet.RequestKey) ([]byte, error) {
-	return s.get(ctx, requestBucket, key[:])
 }
 
 // Count is how many wallets were ever made.

@@ -8,12 +8,11 @@ import (
 	"testing"
 
 	"github.com/sigild/sigild/daemon/seal"
-	"github.com/sigild/sigild/daemon/store"
 	"github.com/sigild/sigild/daemon/wallet"
 )
 
 // checkWhole wants every part of wallet n as it was created.
-func checkWhole(t testing.TB, s *store.Store, n uint32) {
+func checkWhole(t testing.TB, s *database, n uint32) {
 	t.Helper()
 	w := newWallet(n, 1000, "user")
 	record, err := s.Record(t.Context(), w.Wallet)
@@ -88,7 +87,7 @@ func TestCreateIsAtomic(t *testing.T) {
 }
 
 // checkOnlyFirst wants wallet 0 whole and nothing of wallet 1.
-func checkOnlyFirst(t *testing.T, s *store.Store) {
+func checkOnlyFirst(t *testing.T, s *database) {
 	t.Helper()
 	checkWhole(t, s, 0)
 	w := newWallet(1, 1000, "user")
@@ -176,7 +175,7 @@ type listing struct {
 
 // fillTwo creates 25 wallets for each of two owners of each of two relays and
 // gives what each listing is to hold, in the order of creation.
-func fillTwo(t *testing.T, s *store.Store) map[listing][]seal.ID {
+func fillTwo(t *testing.T, s *database) map[listing][]seal.ID {
 	t.Helper()
 	want := map[listing][]seal.ID{}
 	for n := range uint32(100) {

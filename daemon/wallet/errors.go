@@ -72,6 +72,9 @@ func (e *FieldError) Error() string { return e.Field + ": " + e.Problem }
 type PINError struct{ Attempts Attempts }
 
 func (e *PINError) Error() string {
+	if e.Attempts.Wait > 0 {
+		return fmt.Sprintf("wrong PIN, %d attempts left, the next in %s", e.Attempts.Left, e.Attempts.Wait)
+	}
 	return fmt.Sprintf("wrong PIN, %d attempts left", e.Attempts.Left)
 }
 

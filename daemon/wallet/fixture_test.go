@@ -273,11 +273,11 @@ func (s *ownSeed) Wipe()                  { clear(s.seed[:]) }
 type guardPort struct{ *guard.Guard }
 
 func limits(l seal.Limits) guard.Limits {
-	return guard.Limits{Consecutive: l.Consecutive, Lifetime: l.Lifetime}
+	return guard.Limits{Consecutive: l.Consecutive, Window: l.Window, Days: l.WindowDays, Lifetime: l.Lifetime}
 }
 
 func attempts(a guard.Attempts) wallet.Attempts {
-	return wallet.Attempts{Left: a.Left, Failures: a.Failures, LastPass: a.LastPass}
+	return wallet.Attempts{Left: a.Left, Failures: a.Failures, Wait: a.Wait, LastPass: a.LastPass}
 }
 
 func (g guardPort) NewRow(ctx context.Context, id seal.ID) ([]byte, error) {
@@ -299,6 +299,11 @@ func (g guardPort) Charge(ctx context.Context, id seal.ID, l seal.Limits) (walle
 		return nil, err
 	}
 	return chargePort{c}, nil
+}
+
+func (g guardPort) GiveBack(ctx context.Context, id seal.ID, l seal.Limits, n uint32) (wallet.Attempts, error) {
+	a, err := g.Guard.GiveBack(ctx, id, limits(l), n)
+	return attempts(a), err
 }
 
 type chargePort struct{ *guard.Charge }
@@ -331,7 +336,7 @@ type bench struct {
 	*wallet.Service
 	token   *scriptedToken
 	entropy *scriptedEntropy
-	store   *store.Store
+	store   *store.Wallets
 	audit   *memoryAudit
 	peer    wallet.Peer
 	now     time.Time
@@ -350,14 +355,18 @@ func newBench(t testing.TB) *bench {
 			t.Error(err)
 		}
 	})
-	b := &bench{token: newToken(t), entropy: &scriptedEntropy{}, store: db, audit: &memoryAudit{},
+	b := &bench{token: newToken(t), entropy: &scriptedEntropy{}, audit: &memoryAudit{},
 		peer: wallet.Peer{UID: 1000}, now: time.Unix(1_800_000_000, 0)}
+	ledger := newLedger(t, db, b.token.RecordMAC)
+	b.store = db.Wallets(ledger)
 	clock := func() time.Time { return b.now }
+	times := guard.Clock{Wall: clock, Powered: func() time.Duration { return time.Duration(b.now.UnixNano()) }}
 	b.Service = wallet.New(wallet.Config{
 		Installation: seal.ID{1}, Token: b.token, Entropy: b.entropy,
-		Guard: guardPort{guard.New(db, b.token.RecordMAC, clock)}, Store: db, Audit: b.audit,
+		Guard: guardPort{guard.New(ledger, b.token.RecordMAC, times)}, Store: b.store, Audit: b.audit,
 		Now: clock, KDF: testKDF, Limits: seal.DefaultLimits(), Checks: 2, Waiting: 8, MaxUnlocks: 4,
 	})
+	b.token.calls = nil // those of the ledger's start
 	return b
 }
 

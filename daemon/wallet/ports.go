@@ -72,7 +72,8 @@ type Seed interface {
 // Attempts is what a user may be told of the PIN attempts.
 type Attempts struct {
 	Left     uint32
-	Failures uint32 // since the last passed check
+	Failures uint32        // since the last passed check
+	Wait     time.Duration // until the next check is made; 0: at once
 	LastPass time.Time
 }
 
@@ -82,9 +83,11 @@ type Guard interface {
 	Attempts(ctx context.Context, wallet seal.ID, l seal.Limits) (Attempts, error)
 	// Turn lets one check of a wallet run at a time.
 	Turn(ctx context.Context, wallet seal.ID) (release func(), err error)
-	// Charge returns once the check is counted on disk. The caller holds the
+	// Charge returns once the check is counted, for good. The caller holds the
 	// wallet's turn.
 	Charge(ctx context.Context, wallet seal.ID, l seal.Limits) (Charge, error)
+	// GiveBack takes n failures back. The caller holds the wallet's turn.
+	GiveBack(ctx context.Context, wallet seal.ID, l seal.Limits, n uint32) (Attempts, error)
 }
 
 // Charge is one counted check, settled by exactly one of its methods.
@@ -155,7 +158,8 @@ type Page struct {
 }
 
 // Store keeps records. Every write is on disk when it returns, whole or not at
-// all. Implementations are safe for concurrent use.
+// all, and no older copy of the database counts any more. Implementations are
+// safe for concurrent use.
 type Store interface {
 	// Create writes a wallet; ErrRequestReused when the request's key exists,
 	// ErrExternalID when the relay has another wallet of that external id.
@@ -175,7 +179,8 @@ type Store interface {
 	// Everything lists up to limit wallets of all relays after a wallet id.
 	Everything(ctx context.Context, after *seal.ID, limit int) ([]seal.ID, error)
 	List(ctx context.Context, p Page) (wallets []seal.ID, cursor []byte, err error)
-	// Request gives what Create or Replace stored for key, or nil.
+	// Request gives what Create or Replace stored for key, or nil. What was
+	// done for it stays done.
 	Request(ctx context.Context, key RequestKey) ([]byte, error)
 	// Nonce remembers value under key and gives the value remembered before,
 	// or nil when key is new.

@@ -157,6 +157,7 @@ func TestWrongPIN(t *testing.T) {
 		if !errors.As(err, &wrong) || wrong.Attempts.Left != left {
 			t.Fatalf("error %v, want %d attempts left", err, left)
 		}
+		b.now = b.now.Add(wrong.Attempts.Wait)
 		if left == 0 {
 			break
 		}

@@ -7,6 +7,7 @@ package tpmtest
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
@@ -119,6 +120,38 @@ func (p *Process) Extend(pcr int, digest [32]byte) error {
 		}.Execute(c)
 		return err
 	})
+}
+
+// Advance sets the TPM's clock forward, as if it had been powered that long.
+func (p *Process) Advance(d time.Duration) error {
+	return p.connected(func(c transport.TPM) error {
+		now, err := tpm2.ReadClock{}.Execute(c)
+		if err != nil {
+			return err
+		}
+		return clockSet(c, now.CurrentTime.ClockInfo.Clock+uint64(d.Milliseconds()))
+	})
+}
+
+// clockSet is TPM2_ClockSet (Part 3), which go-tpm v0.9.8 does not have, with
+// the owner's empty password.
+func clockSet(c transport.TPM, clock uint64) error {
+	message := binary.BigEndian.AppendUint16(nil, uint16(tpm2.TPMSTSessions))
+	message = binary.BigEndian.AppendUint32(message, 10+4+4+9+8)
+	message = binary.BigEndian.AppendUint32(message, uint32(tpm2.TPMCCClockSet))
+	message = binary.BigEndian.AppendUint32(message, uint32(tpm2.TPMRHOwner))
+	message = binary.BigEndian.AppendUint32(message, 9)
+	message = binary.BigEndian.AppendUint32(message, uint32(tpm2.TPMRSPW))
+	message = append(message, 0, 0, 0, 0, 0) // no nonce, no attributes, an empty password
+	message = binary.BigEndian.AppendUint64(message, clock)
+	response, err := c.Send(message)
+	if err != nil {
+		return err
+	}
+	if code := tpm2.TPMRC(binary.BigEndian.Uint32(response[6:])); code != tpm2.TPMRCSuccess {
+		return fmt.Errorf("TPM2_ClockSet: %w", code)
+	}
+	return nil
 }
 
 // Loaded lists the handles of transient objects and sessions in the TPM.

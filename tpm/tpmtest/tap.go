@@ -28,7 +28,13 @@ type Tap struct {
 // Tap starts a tap on the TPM. It ends with the test.
 func (i *Instance) Tap(t testing.TB) *Tap {
 	t.Helper()
-	tap := &Tap{Device: filepath.Join(i.dir, "tap.sock"), device: i.Device}
+	return i.process.Tap(t)
+}
+
+// Tap starts a tap on the TPM, beside its own socket. It ends with the test.
+func (p *Process) Tap(t testing.TB) *Tap {
+	t.Helper()
+	tap := &Tap{Device: filepath.Join(filepath.Dir(p.Device), "tap.sock"), device: p.Device}
 	listener, err := net.Listen("unix", tap.Device)
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,237 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/sigild/sigild/daemon/config"
+	"github.com/sigild/sigild/daemon/guard"
+	"github.com/sigild/sigild/daemon/seal"
+	"github.com/sigild/sigild/daemon/wallet"
+	"github.com/sigild/sigild/tpm"
+)
+
+// nvLabel makes the counters' authorisation out of the record key.
+const nvLabel = "sigild/nv/v1"
+
+// ErrAnchorMode is returned when the configuration wants another anchor than the
+// installation has.
+var ErrAnchorMode = errors.New("section [guard] of the configuration names another anchor than this installation has: set it back, or change over by `sigild check --accept`")
+
+// Anchor modes.
+const (
+	anchorOrderly = "orderly"
+	anchorDurable = "durable"
+)
+
+// anchor says which NV counters an installation uses. Their names are in the
+// guard root.
+type anchor struct {
+	Mode    string `cbor:"1,keyasint"` // "orderly" or "durable"
+	Handle  uint32 `cbor:"2,keyasint"` // NV index
+	Unclean uint32 `cbor:"3,keyasint"` // NV index of the counter of unclean starts; 0 when durable
+}
+
+func newAnchor(c config.Guard) *anchor {
+	a := &anchor{Mode: c.Anchor, Handle: c.Handle}
+	if c.Anchor == anchorOrderly {
+		a.Unclean = c.UncleanHandle
+	}
+	return a
+}
+
+// counters are the TPM's counters as the guard takes them.
+type counters struct {
+	anchor, unclean guard.Counter
+}
+
+// nvAuth is the authorisation of the counters: the token's record key makes it
+// at each start, and it is stored nowhere.
+func nvAuth(ctx context.Context, mac macFunc, id seal.ID) ([]byte, error) {
+	sum, err := mac(ctx, append([]byte(nvLabel), id[:]...))
+	return sum[:], err
+}
+
+// define makes the counters, in the place of those that an interrupted run or
+// an earlier anchor of this installation left at the same handles.
+func (a *anchor) define(ctx context.Context, t *tpm.TPM, auth []byte) (*counters, error) {
+	main, err := redefine(ctx, t, a.Handle, a.Mode == anchorOrderly, auth)
+	if err != nil {
+		return nil, err
+	}
+	c := &counters{anchor: main}
+	if a.Unclean == 0 {
+		return c, nil
+	}
+	unclean, err := redefine(ctx, t, a.Unclean, false, auth)
+	if err != nil {
+		return nil, err
+	}
+	c.unclean = unclean
+	return c, nil
+}
+
+func redefine(ctx context.Context, t *tpm.TPM, handle uint32, orderly bool, auth []byte) (*tpm.Counter, error) {
+	if err := t.UndefineCounter(ctx, handle); err != nil && !errors.Is(err, tpm.ErrCounterMissing) {
+		return nil, fmt.Errorf("NV index %#x: %w", handle, err)
+	}
+	c, err := t.DefineCounter(ctx, handle, orderly, auth)
+	if err != nil {
+		return nil, fmt.Errorf("NV index %#x: %w", handle, err)
+	}
+	return c, nil
+}
+
+// free says whether no NV index is defined where the counters would be: one
+// that is there belongs to somebody else.
+func (a *anchor) free(ctx context.Context, t *tpm.TPM) error {
+	for _, handle := range []uint32{a.Handle, a.Unclean} {
+		if handle == 0 {
+			continue
+		}
+		taken, err := t.NVDefined(ctx, handle)
+		if err != nil {
+			return err
+		}
+		if taken {
+			return fmt.Errorf("%w: %#x: name a free one in the section [guard] of the configuration", tpm.ErrCounterExists, handle)
+		}
+	}
+	return nil
+}
+
+// open finds the counters. missing says why one of them is not the one that
+// was defined; err is a fault of the TPM.
+func (a *anchor) open(ctx context.Context, t *tpm.TPM, auth []byte, root *guard.Root) (c *counters, missing, err error) {
+	c = &counters{}
+	main, err := t.OpenCounter(ctx, tpm.CounterSpec{Handle: a.Handle, Orderly: a.Mode == anchorOrderly, Auth: auth, Name: root.AnchorName})
+	if err != nil {
+		return a.lost(err)
+	}
+	c.anchor = main
+	if a.Unclean == 0 {
+		return c, nil, nil
+	}
+	unclean, err := t.OpenCounter(ctx, tpm.CounterSpec{Handle: a.Unclean, Auth: auth, Name: root.UncleanName})
+	if err != nil {
+		return a.lost(err)
+	}
+	c.unclean = unclean
+	return c, nil, nil
+}
+
+// lost tells a counter that is not there from a TPM that does not answer.
+func (a *anchor) lost(err error) (*counters, error, error) {
+	for _, gone := range []error{tpm.ErrCounterMissing, tpm.ErrCounterChanged, tpm.ErrCounterAuth} {
+		if errors.Is(err, gone) {
+			return &counters{}, err, nil
+		}
+	}
+	return nil, nil, err
+}
+
+// behind puts the counters behind the daemon's line to the TPM.
+func (c *counters) behind(l *tpmLine) *counters {
+	b := &counters{}
+	if main, is := c.anchor.(*tpm.Counter); is {
+		b.anchor = lineCounter{l, main}
+	}
+	if unclean, is := c.unclean.(*tpm.Counter); is {
+		b.unclean = lineCounter{l, unclean}
+	}
+	return b
+}
+
+// guardConfig puts the ledger's parts together.
+func (d *Daemon) guardConfig(ctx context.Context, mac guard.MAC) (*ledgerParts, error) {
+	root, err := d.guardRoot(ctx, mac)
+	if err != nil {
+		return nil, err
+	}
+	auth, err := nvAuth(ctx, macFunc(mac), d.doc.ID)
+	defer clear(auth)
+	if err != nil {
+		return nil, err
+	}
+	found, missing, err := d.doc.Anchor.open(ctx, d.lines.tpm.tpm, auth, root)
+	if err != nil {
+		return nil, fmt.Errorf("anchor: %w", err)
+	}
+	return d.ledgerConfig(found, missing, mac), nil
+}
+
+func (d *Daemon) ledgerConfig(c *counters, missing error, mac guard.MAC) *ledgerParts {
+	behind := c.behind(d.lines.tpm)
+	return &ledgerParts{Disk: d.db, MAC: mac, Installation: d.doc.ID, Keys: d.doc.keysDigest(),
+		Anchor: behind.anchor, Unclean: behind.unclean, Missing: missing, Resets: d.resets}
+}
+
+func (d *Daemon) resets(ctx context.Context) (uint32, error) {
+	c, err := d.tpmClock(ctx)
+	return c.ResetCount, err
+}
+
+func (d *Daemon) tpmClock(ctx context.Context) (c tpm.ClockInfo, err error) {
+	err = d.lines.tpm.do(ctx, func(ctx context.Context) error {
+		c, err = d.lines.tpm.tpm.Clock(ctx)
+		return err
+	})
+	return c, err
+}
+
+// openLedger compares the database with the TPM, with the record key that was
+// just opened, and says in the log and the audit log what it found. A database
+// that is not the latest is served, but for what needs a PIN.
+func (d *Daemon) openLedger(ctx context.Context, mac guard.MAC) error {
+	if *d.doc.Anchor != *newAnchor(d.config.Guard) && !d.options.anchorMayDiffer {
+		return ErrAnchorMode
+	}
+	var ready atomic.Bool
+	c, err := d.guardConfig(ctx, func(ctx context.Context, message []byte) ([32]byte, error) {
+		if ready.Load() {
+			return d.token.RecordMAC(ctx, message) // by whatever connection there is then
+		}
+		return mac(ctx, message)
+	})
+	if err != nil {
+		return err
+	}
+	clock, err := d.tpmClock(ctx)
+	if err != nil {
+		return fmt.Errorf("TPM clock: %w", err)
+	}
+	start := time.Now()
+	l, err := guard.Open(ctx, *c)
+	if err != nil {
+		return fmt.Errorf("anchor: %w", err)
+	}
+	if err := d.reportStart(ctx, l.Status()); err != nil {
+		return err
+	}
+	ready.Store(true)
+	d.guarded.opened.Store(&openLedger{l, time.Duration(clock.Clock) * time.Millisecond, start})
+	return nil
+}
+
+func (d *Daemon) reportStart(ctx context.Context, s guard.Status) error {
+	switch {
+	case s.Refused != nil:
+		d.log.Error("PINs are refused", "reason", s.Refused.Error(), "database", s.Anchored, "tpm", s.Counter)
+		return d.auditGuard(ctx, "start", s.Refused.Error(), s)
+	case s.Start.Unclean:
+		d.log.Warn("the TPM lost power", "jump", s.Start.Jump, "uncleanStarts", s.Unclean, "allowed", guard.UncleanMax)
+		return d.auditGuard(ctx, "uncleanStart", "ok", s)
+	case s.Start.RolledForward:
+		d.log.Info("the last change before the stop was anchored now", "step", s.Step)
+	}
+	return nil
+}
+
+func (d *Daemon) auditGuard(ctx context.Context, action, result string, s guard.Status) error {
+	return auditPort{d.audit}.Write(ctx, wallet.Event{Time: time.Now().UTC(), Action: action, Result: result,
+		Detail: map[string]string{"database": fmt.Sprint(s.Anchored), "tpm": fmt.Sprint(s.Counter),
+			"epoch": fmt.Sprint(s.Epoch), "uncleanStarts": fmt.Sprint(s.Unclean)}})
+}

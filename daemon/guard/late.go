@@ -1,0 +1,56 @@
+package guard
+
+import (
+	"context"
+	"errors"
+	"sync"
+)
+
+// settlement is a charge's end that could not be written, because the token or
+// the disk failed at that moment.
+type settlement struct {
+	charged *stored
+	next    *Row
+}
+
+// late keeps settlements until their wallets' rows are read again. When the
+// process ends before, the charge stands.
+type late struct {
+	mu   sync.Mutex
+	list map[[16]byte]*settlement
+}
+
+func (l *late) keep(wallet [16]byte, s *settlement) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.list[wallet] = s
+}
+
+func (l *late) get(wallet [16]byte) *settlement {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.list[wallet]
+}
+
+func (l *late) drop(wallet [16]byte, s *settlement) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.list[wallet] == s {
+		delete(l.list, wallet)
+	}
+}
+
+// settleLate writes what could not be written before. A row that is another by
+// now was settled by somebody else.
+func (g *Guard) settleLate(ctx context.Context, wallet [16]byte) error {
+	s := g.late.get(wallet)
+	if s == nil {
+		return nil
+	}
+	_, err := g.put(ctx, s.charged, s.next, false)
+	if err != nil && !errors.Is(err, ErrSwapped) {
+		return err
+	}
+	g.late.drop(wallet, s)
+	return nil
+}

@@ -1,0 +1,92 @@
+package guard
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+)
+
+// Audit is what VerifyAll found.
+type Audit struct {
+	Wallets int
+	// Bad are wallets whose row or record is missing, changed or not the
+	// latest; they are locked.
+	Bad [][16]byte
+}
+
+// VerifyAll verifies every row and record against the tree, and that the tree
+// has no others. It takes as long as there are wallets. ErrTree when the tree
+// is not the guard root's.
+func (l *Ledger[T]) VerifyAll(ctx context.Context) (*Audit, error) {
+	a := &Audit{}
+	err := l.Disk.View(ctx, func(tx T) error {
+		root := hashNode(0, tx.Node(nodeKey(0, [16]byte{})))
+		if heads := l.heads.Load(); root != heads.current && root != heads.next {
+			return ErrTree
+		}
+		all, err := treeWallets(tx, root)
+		if err != nil {
+			return err
+		}
+		return a.compare(ctx, tx, root, all, l.MAC)
+	})
+	return a, err
+}
+
+// treeWallets lists the wallets that the tree has entries of.
+func treeWallets(tx Tx, root hash) (map[[16]byte]bool, error) {
+	all := map[[16]byte]bool{}
+	err := tx.EachNode(func(key, node []byte) error {
+		if len(key) != 1+treeDepth || key[0] != treeDepth {
+			return nil
+		}
+		if !wellFormed(treeDepth, node) {
+			return ErrTree
+		}
+		if _, err := readPath(tx, root, [16]byte(node)); err != nil {
+			return err
+		}
+		for at := 0; at < len(node); at += entrySize {
+			all[[16]byte(node[at:])] = true
+		}
+		return nil
+	})
+	return all, err
+}
+
+// compare checks each wallet that the tree or the database has.
+func (a *Audit) compare(ctx context.Context, tx Tx, root hash, all map[[16]byte]bool, mac MAC) error {
+	err := tx.Each(func(wallet [16]byte) error {
+		all[wallet] = true
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for wallet := range all {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		row, record := tx.GuardRow(wallet), tx.Record(wallet)
+		p, err := readPath(tx, root, wallet)
+		if err != nil {
+			return err
+		}
+		a.Wallets++
+		err = errors.Join(p.check(row, record), rowError(ctx, wallet, row, mac))
+		if err != nil && !errors.Is(err, ErrCorrupt) {
+			return err
+		}
+		if err != nil || record == nil {
+			a.Bad = append(a.Bad, wallet)
+		}
+	}
+	slices.SortFunc(a.Bad, func(x, y [16]byte) int { return bytes.Compare(x[:], y[:]) })
+	return nil
+}
+
+func rowError(ctx context.Context, wallet [16]byte, row []byte, mac MAC) error {
+	_, err := DecodeRow(ctx, row, wallet, mac)
+	return err
+}
