@@ -85,6 +85,38 @@ func redefine(ctx context.Context, t *tpm.TPM, handle uint32, orderly bool, auth
 	return c, nil
 }
 
+// remove takes away the counters that are this installation's, which have its
+// names and take its authorisation, and leaves others alone.
+func (a *anchor) remove(ctx context.Context, t *tpm.TPM, auth []byte, root *guard.Root) error {
+	for _, spec := range a.specs(auth, root) {
+		c, err := t.OpenCounter(ctx, spec)
+		if anchorLost(err) {
+			continue
+		}
+		if err == nil {
+			err = t.UndefineCounter(ctx, c.Handle())
+		}
+		if err != nil {
+			return fmt.Errorf("NV index %#x: %w", spec.Handle, err)
+		}
+	}
+	return nil
+}
+
+// specs are the counters that a guard root names.
+func (a *anchor) specs(auth []byte, root *guard.Root) []tpm.CounterSpec {
+	specs := []tpm.CounterSpec{{Handle: a.Handle, Orderly: a.Mode == anchorOrderly, Auth: auth, Name: root.AnchorName}}
+	if a.Unclean != 0 {
+		specs = append(specs, tpm.CounterSpec{Handle: a.Unclean, Auth: auth, Name: root.UncleanName})
+	}
+	return specs
+}
+
+// anchorLost tells a counter that is not there from a TPM that does not answer.
+func anchorLost(err error) bool {
+	return errors.Is(err, tpm.ErrCounterMissing) || errors.Is(err, tpm.ErrCounterChanged) || errors.Is(err, tpm.ErrCounterAuth)
+}
+
 // free says whether no NV index is defined where the counters would be: one
 // that is there belongs to somebody else.
 func (a *anchor) free(ctx context.Context, t *tpm.TPM) error {
@@ -107,30 +139,20 @@ func (a *anchor) free(ctx context.Context, t *tpm.TPM) error {
 // was defined; err is a fault of the TPM.
 func (a *anchor) open(ctx context.Context, t *tpm.TPM, auth []byte, root *guard.Root) (c *counters, missing, err error) {
 	c = &counters{}
-	main, err := t.OpenCounter(ctx, tpm.CounterSpec{Handle: a.Handle, Orderly: a.Mode == anchorOrderly, Auth: auth, Name: root.AnchorName})
-	if err != nil {
-		return a.lost(err)
-	}
-	c.anchor = main
-	if a.Unclean == 0 {
-		return c, nil, nil
-	}
-	unclean, err := t.OpenCounter(ctx, tpm.CounterSpec{Handle: a.Unclean, Auth: auth, Name: root.UncleanName})
-	if err != nil {
-		return a.lost(err)
-	}
-	c.unclean = unclean
-	return c, nil, nil
-}
-
-// lost tells a counter that is not there from a TPM that does not answer.
-func (a *anchor) lost(err error) (*counters, error, error) {
-	for _, gone := range []error{tpm.ErrCounterMissing, tpm.ErrCounterChanged, tpm.ErrCounterAuth} {
-		if errors.Is(err, gone) {
+	for n, spec := range a.specs(auth, root) {
+		counter, err := t.OpenCounter(ctx, spec)
+		switch {
+		case anchorLost(err):
 			return &counters{}, err, nil
+		case err != nil:
+			return nil, nil, err
+		case n == 0:
+			c.anchor = counter
+		default:
+			c.unclean = counter
 		}
 	}
-	return nil, nil, err
+	return c, nil, nil
 }
 
 // behind puts the counters behind the daemon's line to the TPM.
@@ -145,28 +167,26 @@ func (c *counters) behind(l *tpmLine) *counters {
 	return b
 }
 
-// guardConfig puts the ledger's parts together.
-func (d *Daemon) guardConfig(ctx context.Context, mac guard.MAC) (*ledgerParts, error) {
+// findCounters opens the TPM's counters that the guard root names.
+func (d *Daemon) findCounters(ctx context.Context, t *tpm.TPM, mac guard.MAC) (c *counters, missing, err error) {
 	root, err := d.guardRoot(ctx, mac)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	auth, err := nvAuth(ctx, macFunc(mac), d.doc.ID)
 	defer clear(auth)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	found, missing, err := d.doc.Anchor.open(ctx, d.lines.tpm.tpm, auth, root)
-	if err != nil {
-		return nil, fmt.Errorf("anchor: %w", err)
+	if c, missing, err = d.doc.Anchor.open(ctx, t, auth, root); err != nil {
+		return nil, nil, fmt.Errorf("anchor: %w", err)
 	}
-	return d.ledgerConfig(found, missing, mac), nil
+	return c, missing, nil
 }
 
-func (d *Daemon) ledgerConfig(c *counters, missing error, mac guard.MAC) *ledgerParts {
-	behind := c.behind(d.lines.tpm)
+func (d *Daemon) ledgerParts(c *counters, missing error, mac guard.MAC) *ledgerParts {
 	return &ledgerParts{Disk: d.db, MAC: mac, Installation: d.doc.ID, Keys: d.doc.keysDigest(),
-		Anchor: behind.anchor, Unclean: behind.unclean, Missing: missing, Resets: d.resets}
+		Anchor: c.anchor, Unclean: c.unclean, Missing: missing, Resets: d.resets}
 }
 
 func (d *Daemon) resets(ctx context.Context) (uint32, error) {
@@ -190,12 +210,13 @@ func (d *Daemon) openLedger(ctx context.Context, mac guard.MAC) error {
 		return ErrAnchorMode
 	}
 	var ready atomic.Bool
-	c, err := d.guardConfig(ctx, func(ctx context.Context, message []byte) ([32]byte, error) {
+	late := func(ctx context.Context, message []byte) ([32]byte, error) {
 		if ready.Load() {
 			return d.token.RecordMAC(ctx, message) // by whatever connection there is then
 		}
 		return mac(ctx, message)
-	})
+	}
+	found, missing, err := d.findCounters(ctx, d.lines.tpm.tpm, mac)
 	if err != nil {
 		return err
 	}
@@ -204,7 +225,7 @@ func (d *Daemon) openLedger(ctx context.Context, mac guard.MAC) error {
 		return fmt.Errorf("TPM clock: %w", err)
 	}
 	start := time.Now()
-	l, err := guard.Open(ctx, *c)
+	l, err := guard.Open(ctx, *d.ledgerParts(found.behind(d.lines.tpm), missing, late))
 	if err != nil {
 		return fmt.Errorf("anchor: %w", err)
 	}

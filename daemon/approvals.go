@@ -55,7 +55,7 @@ func Reseal(ctx context.Context, c *config.Config, o ResealOptions) (err error) 
 	}
 	if o.Clear && len(m.doc.Predicted) > 0 {
 		m.doc.Predicted = nil
-		if err := m.commit(ctx, "approvalRemoved", nil, nil); err != nil {
+		if err := m.commit(ctx, "approvalRemoved", nil); err != nil {
 			return err
 		}
 	}
@@ -115,7 +115,7 @@ func (m *maintenance) approveAhead(ctx context.Context, profile tpm.Profile, val
 		return err
 	}
 	m.doc.Predicted = append(m.doc.Predicted, prediction{Approval: data, ResetCount: clock.ResetCount, Created: time.Now().Unix()})
-	return m.commit(ctx, "approvalAhead", map[string]string{"pcrs": pcrText(a.Values)}, nil)
+	return m.commit(ctx, "approvalAhead", map[string]string{"pcrs": pcrText(a.Values)})
 }
 
 // list says which states are approved, and what the present one is.

@@ -8,7 +8,6 @@ import (
 	"github.com/sigild/sigild/daemon/config"
 	"github.com/sigild/sigild/daemon/guard"
 	"github.com/sigild/sigild/daemon/store"
-	"github.com/sigild/sigild/tpm"
 )
 
 // CheckReport is what `sigild check` found.
@@ -18,7 +17,7 @@ type CheckReport struct {
 	Database     uint64   `json:"database"`      // the counter's value that the database names
 	TPM          uint64   `json:"tpm"`           // the TPM's own; 0 when it has no such counter
 	Step         uint64   `json:"step"`          // anchored changes since provisioning
-	Epoch        uint64   `json:"epoch"`         // 1, and one more for each accepted older copy
+	Epoch        uint64   `json:"epoch"`         // 1, and one more for each acceptance and recovery
 	Unclean      uint64   `json:"uncleanStarts"` // since the last acknowledgement
 	Wallets      int      `json:"wallets"`
 	Bad          []string `json:"bad,omitempty"`     // wallets that were changed outside the daemon
@@ -90,14 +89,15 @@ func (m *maintenance) accept(ctx context.Context, l *openLedger) (*openLedger, e
 			return nil, err
 		}
 	}
-	c, err := m.guardConfig(ctx, m.mac)
-	if err == nil && c.Missing != nil {
-		c, err = m.defineAnew(ctx)
-	}
+	c, err := m.ownCounters(ctx)
 	if err != nil {
 		return nil, err
 	}
-	accepted, err := guard.Accept(ctx, *c)
+	begin := guard.Anew[*store.Tx]
+	if s.Refused != nil {
+		begin = guard.Accept
+	}
+	accepted, err := begin(ctx, *c)
 	if err != nil {
 		return nil, err
 	}
@@ -108,14 +108,18 @@ func (m *maintenance) accept(ctx context.Context, l *openLedger) (*openLedger, e
 // old one's counters away. The ledger then lacks its counters, and accepting the
 // database defines them.
 func (m *maintenance) changeAnchor(ctx context.Context) error {
-	old, next := *m.doc.Anchor, newAnchor(m.config.Guard)
-	for _, handle := range []uint32{old.Handle, old.Unclean} {
-		if handle == 0 {
-			continue
-		}
-		if err := m.devices.tpm.UndefineCounter(ctx, handle); err != nil && !errors.Is(err, tpm.ErrCounterMissing) {
-			return err
-		}
+	next := newAnchor(m.config.Guard)
+	root, err := m.guardRoot(ctx, m.mac)
+	if err != nil {
+		return err
+	}
+	auth, err := nvAuth(ctx, m.mac, m.doc.ID)
+	defer clear(auth)
+	if err != nil {
+		return err
+	}
+	if err := m.doc.Anchor.remove(ctx, m.devices.tpm, auth, root); err != nil {
+		return err
 	}
 	if err := next.free(ctx, m.devices.tpm); err != nil {
 		return err
@@ -126,19 +130,6 @@ func (m *maintenance) changeAnchor(ctx context.Context) error {
 		return err
 	}
 	return m.db.Put(ctx, map[store.Document][]byte{store.Installation: document})
-}
-
-func (m *maintenance) defineAnew(ctx context.Context) (*ledgerParts, error) {
-	auth, err := nvAuth(ctx, m.mac, m.doc.ID)
-	defer clear(auth)
-	if err != nil {
-		return nil, err
-	}
-	c, err := m.doc.Anchor.define(ctx, m.devices.tpm, auth)
-	if err != nil {
-		return nil, err
-	}
-	return m.ledgerConfig(c, nil, m.mac), nil
 }
 
 func (d *Daemon) report(ctx context.Context, l *openLedger) (*CheckReport, error) {

@@ -98,7 +98,7 @@ func failures() []failure {
 		{"givenAll", codeRejected, guard.ErrGivenAll, "no more attempts are given back to this wallet", true, false},
 		{"locked", ipc.CodeUnauthorized, guard.ErrLocked, "the wallet is locked: no PIN attempt is left", true, false},
 		{"recordCorrupt", ipc.CodeServer, seal.ErrCorrupt, "the wallet's record was changed outside the daemon", true, false},
-		{"recordCorrupt", ipc.CodeServer, guard.ErrCorrupt, "the wallet's attempt counter is missing or was changed outside the daemon", true, false},
+		{"recordCorrupt", ipc.CodeServer, guard.ErrCorrupt, "the wallet's record or attempt counter is missing, changed outside the daemon or not the latest", true, false},
 		{"pinSyntax", ipc.CodeInvalidParams, seal.ErrPINSyntax, "a PIN has 6 to 64 printable ASCII characters", true, false},
 		{"pinWeak", ipc.CodeInvalidParams, seal.ErrPINWeak, "this PIN is too easy to guess: no runs, repetitions or common PINs", true, false},
 		{"tokenFault", codeUnavailable, wallet.ErrToken, "the token gave a wrong answer; nothing left the daemon", false, false},

@@ -95,13 +95,13 @@ func (l *lateLedger) SwapRow(ctx context.Context, wallet [16]byte, prev, next []
 	return o.SwapRow(ctx, wallet, prev, next, step)
 }
 
-// Epoch is guard.Ledger's.
-func (l *lateLedger) Epoch(ctx context.Context) (uint64, error) {
+// Accepted is guard.Ledger's.
+func (l *lateLedger) Accepted(ctx context.Context) (uint64, error) {
 	o, err := l.get(ctx)
 	if err != nil {
 		return 0, err
 	}
-	return o.Epoch(ctx)
+	return o.Accepted(ctx)
 }
 
 // clock goes on from the TPM's by the monotonic clock, so that neither the wall

@@ -12,7 +12,6 @@ import (
 
 	"github.com/sigild/sigild/daemon/audit"
 	"github.com/sigild/sigild/daemon/config"
-	"github.com/sigild/sigild/daemon/guard"
 	"github.com/sigild/sigild/daemon/store"
 	"github.com/sigild/sigild/hsm"
 	"github.com/sigild/sigild/tpm"
@@ -104,23 +103,16 @@ func (m *maintenance) say(format string, args ...any) {
 	}
 }
 
-// commit audits what an operator did and then stores the changed installation,
-// in one transaction with the guard root if it is given.
-func (m *maintenance) commit(ctx context.Context, action string, detail map[string]string, root *guard.Root) error {
-	documents := map[store.Document][]byte{}
-	var err error
-	if documents[store.Installation], err = encodeInstallation(ctx, m.doc, m.mac); err != nil {
+// commit audits what an operator did and then stores the changed installation.
+func (m *maintenance) commit(ctx context.Context, action string, detail map[string]string) error {
+	document, err := encodeInstallation(ctx, m.doc, m.mac)
+	if err != nil {
 		return err
-	}
-	if root != nil {
-		if documents[store.GuardRoot], err = guard.EncodeRoot(ctx, root, m.mac); err != nil {
-			return err
-		}
 	}
 	if err := m.auditOperator(ctx, action, detail); err != nil {
 		return err
 	}
-	return m.db.Put(ctx, documents)
+	return m.db.Put(ctx, map[store.Document][]byte{store.Installation: document})
 }
 
 // auditOperator writes that this process, and so its user, did something to the
@@ -128,21 +120,6 @@ func (m *maintenance) commit(ctx context.Context, action string, detail map[stri
 func (d *Daemon) auditOperator(ctx context.Context, action string, detail map[string]string) error {
 	return d.audit.Write(ctx, audit.Entry{Time: time.Now().UTC(), Action: action, UID: uint32(os.Geteuid()),
 		PID: int32(os.Getpid()), Result: "ok", Detail: detail})
-}
-
-// nextEpoch is the guard root with which the next epoch of the installation
-// begins.
-func (m *maintenance) nextEpoch(ctx context.Context) (*guard.Root, error) {
-	data, err := m.db.Get(ctx, store.GuardRoot)
-	if err != nil {
-		return nil, err
-	}
-	root, err := guard.DecodeRoot(ctx, data, m.doc.ID, m.mac)
-	if err != nil {
-		return nil, err
-	}
-	root.Epoch++
-	return root, nil
 }
 
 // pcrText writes PCR values as "7=HEX 11=HEX", ascending.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sigild/sigild/daemon/guard"
 	"github.com/sigild/sigild/daemon/metrics"
 	"github.com/sigild/sigild/daemon/wallet"
 	"github.com/sigild/sigild/ipc"
@@ -27,6 +28,37 @@ func (d *Daemon) openMetrics() {
 		func() float64 { return float64(d.wallets.Unlocks()) })
 	d.metrics.Gauge("sigild_unlocked_wallets_limit", "How many wallets may be unlocked at a time.",
 		func() float64 { return float64(d.config.Limits.Unlocks) })
+	d.anchorMetrics()
+}
+
+// orderlyFlush is how many steps of an orderly counter known TPMs take between
+// two writes to flash.
+const orderlyFlush = 256
+
+// anchorMetrics tell of the TPM's counters; before the database was compared
+// with them all are 0.
+func (d *Daemon) anchorMetrics() {
+	anchored := func(value func(*guard.Status) float64) func() float64 {
+		return func() float64 {
+			if s := d.guarded.status(); s != nil {
+				return value(s)
+			}
+			return 0
+		}
+	}
+	d.metrics.Counter("sigild_anchor_steps_total", "Steps of the TPM's counter by this process.",
+		anchored(func(s *guard.Status) float64 { return float64(s.Increments) }))
+	d.metrics.Gauge("sigild_anchor_value", "Value of the TPM's counter that anchors the database.",
+		anchored(func(s *guard.Status) float64 { return float64(s.Counter) }))
+	d.metrics.Gauge("sigild_anchor_flash_writes", "Writes to the TPM's flash that the counter's value stands for, about.",
+		anchored(func(s *guard.Status) float64 {
+			if s.Orderly {
+				return float64(s.Counter) / orderlyFlush
+			}
+			return float64(s.Counter)
+		}))
+	d.metrics.Gauge("sigild_anchor_unclean_starts", "Starts after a power cut since an operator acknowledged; 3 are allowed.",
+		anchored(func(s *guard.Status) float64 { return float64(s.Unclean) }))
 }
 
 // meter puts the clocks around the service's parts.

@@ -40,6 +40,7 @@ type recovery struct {
 	code    []byte
 	hosts   []*seal.HostSecret // of doc.HostKeys, in order
 	pin     []byte             // the token's user PIN
+	newTPM  bool               // it is another than the provisioned one
 }
 
 // Recover binds the TPM host key and the token's sealed PIN anew, to the host's
@@ -83,8 +84,8 @@ func (r *recovery) wipe() {
 // checkTPM refuses a TPM that is not the provisioned one, unless the operator
 // said that it is another.
 func (r *recovery) checkTPM() error {
-	same := bytes.Equal(r.devices.tpm.SRKName(), r.doc.SRKName)
-	if !same && !r.options.NewTPM {
+	r.newTPM = !bytes.Equal(r.devices.tpm.SRKName(), r.doc.SRKName)
+	if r.newTPM && !r.options.NewTPM {
 		return fmt.Errorf("%w; if the TPM was replaced or cleared on purpose, say so: sigild recover --new-tpm", tpm.ErrSRKChanged)
 	}
 	return r.devices.tpm.PinSRK(r.devices.tpm.SRKName())
@@ -150,13 +151,32 @@ func (r *recovery) rebind(ctx context.Context) error {
 	if err := r.sealSecrets(r.code); err != nil {
 		return err
 	}
-	root, err := r.nextEpoch(ctx)
+	detail["after"] = r.doc.approvedText()
+	return r.finish(ctx, detail)
+}
+
+// finish writes down what was bound, and begins the epoch.
+func (r *recovery) finish(ctx context.Context, detail map[string]string) error {
+	next, err := r.nextEpoch(ctx, r.newTPM)
 	if err != nil {
 		return err
 	}
-	detail["after"], detail["epoch"] = r.doc.approvedText(), strconv.FormatUint(root.Epoch, 10)
-	r.say("epoch %d", root.Epoch)
-	return r.commit(ctx, "recover", detail, root)
+	if next.note != "" {
+		detail["database"] = next.note
+		r.say("%s", next.note)
+	}
+	if next.begin == nil {
+		return r.commit(ctx, "recover", detail)
+	}
+	detail["epoch"] = strconv.FormatUint(next.number, 10)
+	if err := r.commit(ctx, "recover", detail); err != nil {
+		return err
+	}
+	if _, err := next.begin(ctx); err != nil {
+		return fmt.Errorf("what was bound is in force; PINs are refused until `sigild check --accept`: %w", err)
+	}
+	r.say("epoch %d", next.number)
+	return nil
 }
 
 // bindHost gives the TPM the value of one host key and sees that it uses it.
@@ -217,5 +237,5 @@ func (r *recovery) replaceCode(ctx context.Context) error {
 	if err := r.options.ShowCode(code); err != nil {
 		return fmt.Errorf("the new recovery code was not shown, so the old one stays valid: %w", err)
 	}
-	return r.commit(ctx, "recoveryCode", nil, nil)
+	return r.commit(ctx, "recoveryCode", nil)
 }

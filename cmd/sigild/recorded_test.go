@@ -32,7 +32,7 @@ func TestRecordedConversations(t *testing.T) {
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) { r.Play(t, file) })
 	}
-	for _, reason := range []string{"wrongPin", "locked", "pinSyntax", "pinWeak", "unlockRequired", "termsExceeded", "policyDenied",
+	for _, reason := range []string{"wrongPin", "pinWait", "pinSyntax", "pinWeak", "unlockRequired", "termsExceeded", "policyDenied",
 		"notFound", "frozen", "deleted", "requestReused", "externalIdTaken", "tooManyAccounts", "wrongSender", "digest",
 		"invalidParams", "tooManyUnlocks"} {
 		if !seen[reason] {
@@ -64,7 +64,7 @@ func unlockAnother(t *testing.T, h *daemontest.Host) {
 // which something fails.
 func TestRecordedFaults(t *testing.T) {
 	for name, prepare := range map[string]func(*testing.T) (*daemontest.Host, map[string]func(*testing.T)){
-		"kms": recordedKMSFaults, "token": recordedTokenFaults, "tpm": recordedTPMFaults, "state": stateFaults, "record": recordFaults, "overload": overload,
+		"kms": recordedKMSFaults, "token": recordedTokenFaults, "tpm": recordedTPMFaults, "state": stateFaults, "record": recordFaults, "overload": overload, "locked": fewAttempts,
 	} {
 		t.Run(name, func(t *testing.T) {
 			h, hooks := prepare(t)
@@ -114,6 +114,11 @@ func recordFaults(t *testing.T) (*daemontest.Host, map[string]func(*testing.T)) 
 		changeRecords(t, h)
 		start(t, h)
 	}}
+}
+
+func fewAttempts(t *testing.T) (*daemontest.Host, map[string]func(*testing.T)) {
+	h, _ := serving(t, withConfig(map[string]string{"pin": cheapPIN + "\nconsecutive = 3"}))
+	return h, nil
 }
 
 // changeRecords flips the last bit of every record.

@@ -13,11 +13,20 @@ const keptAttempts = 3
 // ErrNothingToAccept is returned by Accept when the database is the latest.
 var ErrNothingToAccept = errors.New("the database is the one that the TPM's counter stands for: there is nothing to accept")
 
-// Accept declares the database, as it is, to be the latest, with a new epoch:
-// wallets keep at most 3 attempts until their next passed check. It anchors the
-// database in the counters of c, which may be new ones, and acknowledges the
-// unclean starts. The caller has recorded who accepted what.
+// Accept declares the database, as it is, to be the latest: wallets keep at most
+// 3 attempts until their next passed check. Otherwise it is Anew.
 func Accept[T Tx](ctx context.Context, c Config[T]) (*Ledger[T], error) {
+	return anew(ctx, c, true)
+}
+
+// Anew begins a new epoch of a database that the caller has just found to be the
+// latest. It anchors the database in the counters of c, which may be new ones,
+// and acknowledges the unclean starts. The caller has recorded who wanted it.
+func Anew[T Tx](ctx context.Context, c Config[T]) (*Ledger[T], error) {
+	return anew(ctx, c, false)
+}
+
+func anew[T Tx](ctx context.Context, c Config[T], older bool) (*Ledger[T], error) {
 	l := &Ledger[T]{Config: c, turn: make(chan struct{}, 1)}
 	if err := l.read(ctx); err != nil {
 		return nil, err
@@ -25,19 +34,11 @@ func Accept[T Tx](ctx context.Context, c Config[T]) (*Ledger[T], error) {
 	if c.Missing != nil {
 		return nil, fmt.Errorf("%w: %w", ErrAnchorMissing, c.Missing)
 	}
-	n, err := l.readAnchor(ctx)
-	if err != nil {
-		return nil, err
-	}
 	l.root.Epoch++
-	l.root.AnchorName, l.root.AnchorValue = l.Anchor.Name(), n
-	l.root.UncleanName, l.root.UncleanValue = l.uncleanName(), 0
-	if l.Unclean != nil {
-		if l.root.UncleanValue, err = l.Unclean.Read(ctx); err != nil {
-			return nil, err
-		}
+	if older {
+		l.root.Accepted = l.root.Epoch
 	}
-	if l.root.Resets, err = l.Resets(ctx); err != nil {
+	if err := l.adoptCounters(ctx); err != nil {
 		return nil, err
 	}
 	if err := l.burn(ctx); err != nil {
@@ -45,6 +46,22 @@ func Accept[T Tx](ctx context.Context, c Config[T]) (*Ledger[T], error) {
 	}
 	l.publish()
 	return l, nil
+}
+
+// adoptCounters takes the counters of the TPM as they are.
+func (l *Ledger[T]) adoptCounters(ctx context.Context) (err error) {
+	l.root.AnchorName, l.root.UncleanName = l.Anchor.Name(), l.uncleanName()
+	if l.root.AnchorValue, err = l.readAnchor(ctx); err != nil {
+		return err
+	}
+	l.root.UncleanValue = 0
+	if l.Unclean != nil {
+		if l.root.UncleanValue, err = l.Unclean.Read(ctx); err != nil {
+			return err
+		}
+	}
+	l.root.Resets, err = l.Resets(ctx)
+	return err
 }
 
 // NewRoot gives the guard root of a new, empty database, which the next start

@@ -59,6 +59,7 @@ type Start struct {
 // Status is the state of a ledger.
 type Status struct {
 	Epoch      uint64
+	Accepted   uint64 // the epoch that the latest acceptance began; 0: none was
 	Step       uint64
 	Anchored   uint64 // the counter's value that the database names
 	Counter    uint64 // the value that the TPM gave last
@@ -77,7 +78,7 @@ func (l *Ledger[T]) Status() Status {
 }
 
 func (l *Ledger[T]) publish() {
-	s := &Status{Epoch: l.root.Epoch, Step: l.root.Step, Anchored: l.root.AnchorValue, Counter: l.counter,
+	s := &Status{Epoch: l.root.Epoch, Accepted: l.root.Accepted, Step: l.root.Step, Anchored: l.root.AnchorValue, Counter: l.counter,
 		Orderly: l.Anchor != nil && l.Anchor.Orderly(), Unclean: l.unclean, Start: l.start, Refused: l.refused}
 	l.status.Store(s)
 }

@@ -16,8 +16,8 @@ type Rows interface {
 	// and, for a step, anchored. ErrSwapped when the row is not prev any more;
 	// ErrUnanchored when next is on disk and its step not confirmed.
 	SwapRow(ctx context.Context, wallet [16]byte, prev, next []byte, step bool) error
-	// Epoch is that of the guard root.
-	Epoch(ctx context.Context) (uint64, error)
+	// Accepted is the epoch that the latest acceptance of an older copy began.
+	Accepted(ctx context.Context) (uint64, error)
 }
 
 // ErrSwapped is returned by SwapRow: the row was changed between.
@@ -50,7 +50,7 @@ func New(rows Rows, mac MAC, clock Clock) *Guard {
 // NewRow gives the bytes to store for a new wallet, written together with its
 // record.
 func (g *Guard) NewRow(ctx context.Context, wallet [16]byte) ([]byte, error) {
-	epoch, err := g.rows.Epoch(ctx)
+	epoch, err := g.rows.Accepted(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ func (g *Guard) load(ctx context.Context, wallet [16]byte, l Limits) (*stored, e
 	if err != nil {
 		return nil, err
 	}
-	epoch, err := g.rows.Epoch(ctx)
+	epoch, err := g.rows.Accepted(ctx)
 	if err != nil {
 		return nil, err
 	}

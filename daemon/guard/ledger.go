@@ -144,8 +144,9 @@ func (l *Ledger[T]) Settled(ctx context.Context) error {
 	return l.do(ctx, &operation[T]{step: true})
 }
 
-// Epoch is that of the guard root.
-func (l *Ledger[T]) Epoch(context.Context) (uint64, error) { return l.status.Load().Epoch, nil }
+// Accepted is the epoch that the latest acceptance of an older copy began, 0
+// before the first.
+func (l *Ledger[T]) Accepted(context.Context) (uint64, error) { return l.status.Load().Accepted, nil }
 
 // Leaf gives a wallet's row and record, verified along their path in the tree;
 // nil and nil for a wallet that does not exist. ErrCorrupt when either is not

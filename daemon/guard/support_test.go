@@ -58,6 +58,7 @@ type rootVector struct {
 		UncleanName              hexBytes
 		UncleanValue             uint64
 		Resets                   uint32
+		Accepted                 uint64
 	}
 	Body, MACInput, MAC, Stored hexBytes
 }
@@ -66,7 +67,7 @@ func (v *rootVector) root() *guard.Root {
 	r := v.Root
 	return &guard.Root{Installation: [16]byte(r.Installation), Epoch: r.Epoch, Step: r.Step, AnchorName: r.AnchorName,
 		AnchorValue: r.AnchorValue, Keys: r.Keys, Tree: r.Tree, Audit: r.Audit,
-		UncleanName: r.UncleanName, UncleanValue: r.UncleanValue, Resets: r.Resets}
+		UncleanName: r.UncleanName, UncleanValue: r.UncleanValue, Resets: r.Resets, Accepted: r.Accepted}
 }
 
 type vectors struct {
@@ -105,13 +106,13 @@ var errDisk = errors.New("no space left on device")
 // memoryRows is a disk that can be full. It notes each write and whether its
 // context had ended.
 type memoryRows struct {
-	mu     sync.Mutex
-	rows   map[[16]byte][]byte
-	puts   int
-	steps  int
-	epoch  uint64
-	getErr error
-	putErr error
+	mu       sync.Mutex
+	rows     map[[16]byte][]byte
+	puts     int
+	steps    int
+	accepted uint64
+	getErr   error
+	putErr   error
 	// stepErr is what the TPM says to a step whose write is on disk.
 	stepErr error
 }
@@ -143,7 +144,7 @@ func (m *memoryRows) SwapRow(ctx context.Context, wallet [16]byte, prev, next []
 	return m.stepErr
 }
 
-func (m *memoryRows) Epoch(context.Context) (uint64, error) { return m.epoch, nil }
+func (m *memoryRows) Accepted(context.Context) (uint64, error) { return m.accepted, nil }
 
 func (m *memoryRows) full(err error) {
 	m.mu.Lock()
@@ -167,7 +168,7 @@ func newBench(t testing.TB) *bench {
 	t.Helper()
 	key := make([]byte, 32)
 	rand.Read(key)
-	b := &bench{t: t, disk: &memoryRows{rows: map[[16]byte][]byte{}, epoch: 1}, mac: hmacSHA256(key),
+	b := &bench{t: t, disk: &memoryRows{rows: map[[16]byte][]byte{}, accepted: 1}, mac: hmacSHA256(key),
 		now: time.Unix(1_800_000_000, 0), limits: guard.Limits{Consecutive: 10, Window: 1000, Days: 30, Lifetime: 1000}}
 	rand.Read(b.wallet[:])
 	b.Guard = guard.New(b.disk, b.mac, b.clock())

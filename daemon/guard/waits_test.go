@@ -163,7 +163,7 @@ func TestEpochCapsAttempts(t *testing.T) {
 		for range failures {
 			b.charge().Failed()
 		}
-		b.disk.epoch = 2
+		b.disk.accepted = 2
 		if a := b.attempts(); a.Left != want || a.Wait != 0 {
 			t.Errorf("%d failures: %+v, want %d left", failures, a, want)
 		}

@@ -11,8 +11,8 @@ import (
 // GiveBack gives n attempts back to a wallet and ends its wait. It is the
 // operator's, and capped; the audit log has each.
 func (s *Service) GiveBack(ctx context.Context, a Actor, wallet seal.ID, n uint32) (*Info, error) {
-	if !a.Operator {
-		return nil, ErrOperator
+	if err := s.begin(ctx, a, "giveBack", wallet); err != nil {
+		return nil, err
 	}
 	info, err := s.giveBack(ctx, a, wallet, n)
 	e := Event{Action: "giveBack", Peer: a.Peer, Wallet: wallet, Result: "ok",

@@ -151,11 +151,11 @@ func (s *Service) change(ctx context.Context, a Actor, action string, wallet sea
 // and ends the wallet's unlocks when the wallet is no longer usable.
 func (s *Service) changeInTurn(ctx context.Context, a Actor, action string, wallet seal.ID, request *Request, apply func(*seal.Parsed) error) (*Info, error) {
 	p, err := s.restated(ctx, a, wallet, request, apply)
+	if p != nil && usable(p) != nil { // also when the change could not be written
+		s.endWallet(ctx, wallet)
+	}
 	if err != nil {
 		return nil, err
-	}
-	if usable(p) != nil {
-		s.endWallet(ctx, wallet)
 	}
 	if err := s.audit(ctx, Event{Action: action, Peer: a.Peer, Wallet: wallet, Result: "ok"}); err != nil {
 		return nil, err
@@ -176,7 +176,7 @@ func (s *Service) restated(ctx context.Context, a Actor, wallet seal.ID, request
 	after := indexOf(p)
 	next, err := s.restate(ctx, p)
 	if err != nil {
-		return nil, err
+		return p, err
 	}
 	return p, s.Store.Replace(ctx, Change{Wallet: wallet, Relay: p.Header.Relay, Prev: p.Stored, Next: next,
 		Before: &before, After: &after, Request: request})
