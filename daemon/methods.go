@@ -46,6 +46,7 @@ func (d *Daemon) handlers() map[string]ipc.Handler {
 		ipc.MethodLabelAccount:      handle(d, d.labelAccount),
 		ipc.MethodFreezeWallet:      handle(d, d.freezeWallet),
 		ipc.MethodUnfreezeWallet:    handle(d, d.unfreezeWallet),
+		ipc.MethodGiveBackAttempts:  handle(d, d.giveBackAttempts),
 		ipc.MethodFreezeAll:         handle(d, d.freezeAll),
 		ipc.MethodDeleteWallet:      handle(d, d.deleteWallet),
 		ipc.MethodRestoreWallet:     handle(d, d.restoreWallet),

@@ -75,6 +75,14 @@ func (d *Daemon) unfreezeWallet(ctx context.Context, c *call[ipc.WalletParams]) 
 	return shown(d.wallets.Unfreeze(ctx, d.actor(c.peer), id))
 }
 
+func (d *Daemon) giveBackAttempts(ctx context.Context, c *call[ipc.GiveBackParams]) (*ipc.WalletInfo, error) {
+	id, err := walletID(c.params.WalletID)
+	if err != nil {
+		return nil, err
+	}
+	return shown(d.wallets.GiveBack(ctx, d.actor(c.peer), id, c.params.Attempts))
+}
+
 func (d *Daemon) restoreWallet(ctx context.Context, c *call[ipc.WalletParams]) (*ipc.WalletInfo, error) {
 	id, err := walletID(c.params.WalletID)
 	if err != nil {

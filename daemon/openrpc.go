@@ -143,6 +143,7 @@ func walletMethods() []description {
 		describe(ipc.MethodLabelAccount, "Changes the label of an account.", (*Daemon).labelAccount),
 		describe(ipc.MethodFreezeWallet, "Stops a wallet from signing, at once; ends its unlocks.", (*Daemon).freezeWallet),
 		describe(ipc.MethodUnfreezeWallet, "Lets a frozen wallet sign again; for operators.", (*Daemon).unfreezeWallet),
+		describe(ipc.MethodGiveBackAttempts, "Gives PIN attempts back and ends a wait; for operators.", (*Daemon).giveBackAttempts),
 		describe(ipc.MethodFreezeAll, "Freezes every wallet; for operators.", (*Daemon).freezeAll),
 		describe(ipc.MethodDeleteWallet, "Deletes a wallet; an operator can restore it until it is purged.", (*Daemon).deleteWallet),
 		describe(ipc.MethodRestoreWallet, "Brings a deleted wallet back; for operators.", (*Daemon).restoreWallet),

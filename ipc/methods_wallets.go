@@ -25,6 +25,11 @@ func (c *Client) UnfreezeWallet(ctx context.Context, p WalletParams) (*WalletInf
 	return invoke[WalletInfo](ctx, c, MethodUnfreezeWallet, p)
 }
 
+// GiveBackAttempts calls sigild_giveBackAttempts.
+func (c *Client) GiveBackAttempts(ctx context.Context, p GiveBackParams) (*WalletInfo, error) {
+	return invoke[WalletInfo](ctx, c, MethodGiveBackAttempts, p)
+}
+
 // FreezeAll calls sigild_freezeAll until no wallet is left, and returns the
 // sums. After an error it can be repeated.
 func (c *Client) FreezeAll(ctx context.Context) (*FreezeAllResult, error) {

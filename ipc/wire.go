@@ -20,6 +20,7 @@ const (
 	MethodLabelAccount      = "sigild_labelAccount"
 	MethodFreezeWallet      = "sigild_freezeWallet"
 	MethodUnfreezeWallet    = "sigild_unfreezeWallet"
+	MethodGiveBackAttempts  = "sigild_giveBackAttempts"
 	MethodFreezeAll         = "sigild_freezeAll"
 	MethodDeleteWallet      = "sigild_deleteWallet"
 	MethodRestoreWallet     = "sigild_restoreWallet"

@@ -47,6 +47,13 @@ type WalletParams struct {
 	WalletID Hex `json:"walletId"`
 }
 
+// GiveBackParams are the parameters of sigild_giveBackAttempts.
+type GiveBackParams struct {
+	WalletID Hex `json:"walletId"`
+	// Attempts is how many are given back, 1 to 10.
+	Attempts uint32 `json:"attempts"`
+}
+
 // NoParams are the parameters of sigild_lockAll.
 type NoParams struct{}
 

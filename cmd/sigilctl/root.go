@@ -51,7 +51,7 @@ func (a *app) rootCommand() *cobra.Command {
 		group("sign", "Sign transactions, messages and other payloads", a.signTransactionCommand(), a.signMessageCommand(),
 			a.signPayloadCommand(typedDataPayload()), a.signPayloadCommand(authorizationPayload()),
 			a.signPayloadCommand(userOperationPayload()), a.signDigestCommand(), a.signBatchCommand()),
-		group("pin", "Change PINs", a.changePINCommand()),
+		group("pin", "Change PINs, give attempts back", a.changePINCommand(), a.giveBackCommand()),
 		group("policy", "Show and set what a wallet may sign", a.policyShowCommand(), a.policySetCommand()),
 		a.unlockCommand(), a.lockCommand(), a.freezeCommand(), a.unfreezeCommand(),
 		group("receipt", "Verify receipts", a.verifyReceiptCommand()),

@@ -220,14 +220,35 @@ func (m *measured) fails(word string, secret []byte, args ...string) {
 	}
 }
 
+// left starts the daemon and wants so many attempts to be left.
+func (m *measured) left(want int) {
+	m.t.Helper()
+	m.start()
+	if left := attemptsLeft(m.t, m.dial(), m.made.WalletID); left != want {
+		m.t.Errorf("%d attempts are left, want %d", left, want)
+	}
+	m.stop()
+}
+
+// guesses uses one attempt up.
+func (m *measured) guesses() {
+	m.t.Helper()
+	m.start()
+	_, err := tryPIN(m.t, m.dial(), m.made.WalletID, wrongPIN)
+	wantReason(m.t, err, "wrongPin")
+	m.stop()
+}
+
 func TestChangedPCRIsRefusedAndRecovered(t *testing.T) {
 	m := newMeasured(t)
+	m.guesses()
 	m.extend(11)
 	m.refused(daemon.ExitConfig, "PCR 11")
 	wrong := bytes.Replace(m.code, m.code[:1], []byte{other(m.code[0])}, 1)
 	m.fails("check each group", wrong, "recover", "--code-fd", "3")
 	m.refused(daemon.ExitConfig, "PCR 11")
 	m.succeeds(m.code, "recover", "--code-fd", "3")
+	m.left(9) // recovery is no acceptance of an older copy
 	m.signs()
 	audit, err := os.ReadFile(m.AuditLog())
 	if err != nil || !bytes.Contains(audit, []byte(`"action":"recover"`)) || !bytes.Contains(audit, []byte(`"epoch":"2"`)) {
@@ -262,8 +283,32 @@ func TestRecoverOnAnotherTPM(t *testing.T) {
 	m.boot()
 	m.refused(daemon.ExitConfig, "storage root key")
 	m.fails("--new-tpm", m.code, "recover", "--code-fd", "3")
-	m.succeeds(m.code, "recover", "--new-tpm", "--code-fd", "3")
+	if _, said := m.succeeds(m.code, "recover", "--new-tpm", "--code-fd", "3"); !strings.Contains(said, "at most 3 attempts") {
+		t.Errorf("the operator was told: %s", said)
+	}
+	m.left(3)
 	m.signs()
+	m.left(10)
+}
+
+// Recovery does not make an older copy the latest.
+func TestRecoverRefusesAnOlderCopy(t *testing.T) {
+	m := newMeasured(t)
+	old, err := os.ReadFile(m.Database())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.guesses()
+	if err := os.WriteFile(m.Database(), old, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.extend(11)
+	if _, said := m.succeeds(m.code, "recover", "--code-fd", "3"); !strings.Contains(said, "older copy") {
+		t.Errorf("the operator was told: %s", said)
+	}
+	m.start()
+	_, err = tryPIN(t, m.dial(), m.made.WalletID, testPIN)
+	wantReason(t, err, "databaseRefused")
 }
 
 func TestRecoveryCodeIsReplaced(t *testing.T) {

@@ -16,6 +16,22 @@ func (b *bench) operator() wallet.Actor {
 	return wallet.Actor{Peer: wallet.Peer{UID: 0}, Operator: true}
 }
 
+// A freeze that a device or the disk refuses ends the unlocks all the same.
+func TestFreezeThatCannotBeWrittenEndsUnlocks(t *testing.T) {
+	b := newBench(t)
+	id := b.create(t, "r").Info.Header.Wallet
+	if _, err := b.unlock(id, goodPIN, anything()); err != nil {
+		t.Fatal(err)
+	}
+	b.Service.Store = failingStore{b.store}
+	if _, err := b.Freeze(context.Background(), wallet.Actor{Peer: b.peer}, id, "relay"); err == nil {
+		t.Error("froze without a disk")
+	}
+	if b.Unlocks() != 0 {
+		t.Error("the unlock did not end")
+	}
+}
+
 func TestFreeze(t *testing.T) {
 	b := newBench(t)
 	ctx := context.Background()
