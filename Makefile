@@ -16,7 +16,7 @@ export CGO_ENABLED := 1
 # everything works, and status says that it does not.
 export GOEXPERIMENT := runtimesecret
 
-.PHONY: help deps build demo dev test geth race bench scale faults soak kills lint fuzz system-test deb install clean
+.PHONY: help deps build demo dev test geth race bench scale faults soak kills guess lint fuzz system-test deb install clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,9 @@ geth: deps ## the tests with a real go-ethereum node, which is built in minutes 
 
 race: deps ## the same with the race detector
 	$(GO) test -count=1 -timeout 40m -race $(PACKAGES)
+
+guess: deps ## a guesser for 10 minutes, and 10 more with reboots; it has the database file and restarts in its hands
+	SIGILD_GUESS=20m $(GO) test -count=1 -timeout 30m -run TestP4Guesser -v ./cmd/sigild
 
 kills: deps ## 300 random kills under load, and a kill around each command to the TPM
 	SIGILD_KILLS=300 $(GO) test -count=1 -timeout 30m -run 'TestP4(RandomKills|KilledAt)' -v ./cmd/sigild
