@@ -48,8 +48,15 @@ func BenchmarkSignatures(b *testing.B) {
 	}
 }
 
-// measure shares b.N calls among workers and reports their rate.
+// measure shares b.N signatures among workers and reports their rate.
 func measure(b *testing.B, workers int, name string, all rates, call func(ctx context.Context, worker int) error) {
+	share(b, workers, call)
+	all[name] = float64(b.N) / b.Elapsed().Seconds()
+	b.ReportMetric(all[name], "sigs/s")
+}
+
+// share has workers make b.N calls, and times them.
+func share(b *testing.B, workers int, call func(ctx context.Context, worker int) error) {
 	ctx := testContext(b)
 	b.ResetTimer()
 	group, ctx := errgroup.WithContext(ctx)
@@ -67,8 +74,6 @@ func measure(b *testing.B, workers int, name string, all rates, call func(ctx co
 		b.Fatal(err)
 	}
 	b.StopTimer()
-	all[name] = float64(b.N) / b.Elapsed().Seconds()
-	b.ReportMetric(all[name], "sigs/s")
 }
 
 // benchDirect signs with the token in this process: no socket, no PIN, no

@@ -55,57 +55,85 @@ func (k *trap) handle(command []byte, forward func([]byte) []byte) []byte {
 	return nil
 }
 
+// victim is a wallet on a host whose sigild is killed.
+type victim struct {
+	t          *testing.T
+	h          *daemontest.Host
+	c          *ipc.Client
+	wallet     ipc.Hex
+	pin, other string // a killed PIN change may have swapped them
+}
+
+func newVictim(t *testing.T, h *daemontest.Host, c *ipc.Client) *victim {
+	t.Helper()
+	return &victim{t, h, c, create(t, c, "first").WalletID, rightPIN, "518263"}
+}
+
+// operations are what is cut short. Each counts as done when it was not killed.
+func (v *victim) operations() map[string]func(n int) error {
+	return map[string]func(n int) error{
+		"wrong PIN": func(int) error { _, err := tryPIN(v.t, v.c, v.wallet, wrongPIN); return err },
+		"right PIN": func(int) error { _, err := tryPIN(v.t, v.c, v.wallet, v.pin); return err },
+		"creation": func(n int) error {
+			_, err := v.c.CreateWallet(testContext(v.t), ipc.CreateWalletParams{RequestID: fmt.Sprint("r", n), Owner: "bob", PIN: ipc.Secret(v.pin)})
+			return err
+		},
+		"PIN change": func(n int) error {
+			_, err := v.c.ChangePIN(testContext(v.t), ipc.ChangePINParams{RequestID: fmt.Sprint("c", n), WalletID: v.wallet,
+				PIN: ipc.Secret(v.pin), NewPIN: ipc.Secret(v.other)})
+			if err == nil {
+				v.pin, v.other = v.other, v.pin
+			}
+			return err
+		},
+	}
+}
+
+// recovers makes sure that sigild is dead and starts it: it needs no operator,
+// no attempt more is left than before, and the PIN is the old one or, after a
+// change of it, the new one.
+func (v *victim) recovers(at string, before int, changing bool) {
+	v.t.Helper()
+	kill(v.t, v.h)
+	pass(v.t, v.h)
+	start(v.t, v.h)
+	if left := attemptsLeft(v.t, v.c, v.wallet); left > before {
+		v.t.Errorf("%s: %d attempts left, %d before", at, left, before)
+	}
+	_, err := tryPIN(v.t, v.c, v.wallet, v.pin)
+	if changing && ipc.ReasonOf(err) == "wrongPin" {
+		v.pin, v.other = v.other, v.pin
+		_, err = tryPIN(v.t, v.c, v.wallet, v.pin)
+	}
+	if err != nil {
+		v.t.Fatalf("%s: %v", at, err)
+	}
+}
+
 // P4, P7: sigild is killed before and after each command that it gives the TPM
 // in a PIN check, a creation and a PIN change. Attempts do not rise, no wallet
 // is lost, and the next start needs no operator.
 func TestP4KilledAtEachTPMCommand(t *testing.T) {
 	h, c, k := tapped(t)
-	pin, other := rightPIN, "518263"
-	w := create(t, c, "first")
+	v := newVictim(t, h, c)
 	points := 0
-	for what, try := range map[string]func(n int) error{
-		"wrong PIN": func(int) error { _, err := tryPIN(t, c, w.WalletID, wrongPIN); return err },
-		"right PIN": func(int) error { _, err := tryPIN(t, c, w.WalletID, pin); return err },
-		"creation": func(n int) error {
-			_, err := c.CreateWallet(testContext(t), ipc.CreateWalletParams{RequestID: fmt.Sprint("r", n), Owner: "bob", PIN: ipc.Secret(pin)})
-			return err
-		},
-		"PIN change": func(n int) error {
-			_, err := c.ChangePIN(testContext(t), ipc.ChangePINParams{RequestID: fmt.Sprint("c", n), WalletID: w.WalletID, PIN: ipc.Secret(pin), NewPIN: ipc.Secret(other)})
-			if err == nil {
-				pin, other = other, pin
-			}
-			return err
-		},
-	} {
+	for what, try := range v.operations() {
 		for n := 1; ; n++ {
 			if k.after = n%2 == 0; k.after && os.Getenv("SIGILD_KILLS") == "" {
 				continue // the next point has the same state of the TPM
 			}
-			before := attemptsLeft(t, c, w.WalletID)
+			before := attemptsLeft(t, c, v.wallet)
 			k.at.Store(int64((n + 1) / 2))
 			err := try(n)
 			if k.at.Swap(0) != 0 {
 				break // it needed fewer commands
 			}
 			points++
+			at := fmt.Sprintf("%s, point %d (command %#x)", what, n, k.code.Load())
 			if err == nil {
-				t.Errorf("%s, point %d (command %#x): acknowledged by a killed process", what, n, k.code.Load())
+				t.Errorf("%s: acknowledged by a killed process", at)
 			}
-			kill(t, h)
-			pass(t, h)
-			start(t, h)
-			if left := attemptsLeft(t, c, w.WalletID); left > before {
-				t.Errorf("%s, point %d: %d attempts left, %d before", what, n, left, before)
-			}
-			if _, err := tryPIN(t, c, w.WalletID, pin); ipc.ReasonOf(err) == "wrongPin" && what == "PIN change" {
-				pin, other = other, pin
-			} else if err != nil {
-				t.Fatalf("%s, point %d: %v", what, n, err)
-			}
-			if _, err := tryPIN(t, c, w.WalletID, pin); err != nil {
-				t.Fatalf("%s, point %d: %v", what, n, err)
-			}
+			v.recovers(at, before, what == "PIN change")
 		}
 	}
 	t.Logf("killed at %d points", points)
