@@ -149,7 +149,7 @@ func checkSender(answer []byte, address string) error {
 
 // refuse shows what a wrong PIN gets.
 func (s *stage) refuse(ctx context.Context) error {
-	title("A wrong PIN is counted on disk before it is checked, and refused")
+	title("A wrong PIN is counted, on disk and in the TPM, before it is checked, and refused")
 	address, file, err := s.prepare(ctx, 2)
 	if err != nil {
 		return err
