@@ -22,29 +22,16 @@ and userOperation, and the account's index in account (default: 0).`,
 		Args:              arguments("WALLET|ADDRESS", "FILE|-"),
 		ValidArgsFunction: a.completeWalletThenFile,
 	}
-	c.RunE = func(c *cobra.Command, args []string) error {
-		t, err := parseTarget(c, args[0])
-		if err != nil {
-			return err
-		}
-		if err := s.pin.check(c, args[1] == fromStdin); err != nil {
-			return err
-		}
-		raw, err := a.readFile(c, args[1], maxTransaction)
-		if err != nil {
-			return err
-		}
-		var items []ipc.BatchItem
-		if err := strict(raw, &items); err != nil {
-			return usage(c, "the batch: %v", err)
-		}
-		return s.batch(c, t, items)
-	}
+	c.RunE = s.runFile(s.batch)
 	s.common(c)
 	return c
 }
 
-func (s *signing) batch(c *cobra.Command, t target, items []ipc.BatchItem) error {
+func (s *signing) batch(c *cobra.Command, t target, raw []byte) error {
+	var items []ipc.BatchItem
+	if err := strict(raw, &items); err != nil {
+		return usage(c, "the batch: %v", err)
+	}
 	if len(items) == 0 {
 		return usage(c, "the batch is empty")
 	}

@@ -50,20 +50,7 @@ func (a *app) signPayloadCommand(p payload) *cobra.Command {
 		Args:              arguments("WALLET|ADDRESS", "FILE|-"),
 		ValidArgsFunction: a.completeWalletThenFile,
 	}
-	c.RunE = func(c *cobra.Command, args []string) error {
-		t, err := parseTarget(c, args[0])
-		if err != nil {
-			return err
-		}
-		if err := s.pin.check(c, args[1] == fromStdin); err != nil {
-			return err
-		}
-		raw, err := a.readFile(c, args[1], maxTransaction)
-		if err != nil {
-			return err
-		}
-		return s.payload(c, t, p, raw)
-	}
+	c.RunE = s.runFile(func(c *cobra.Command, t target, raw []byte) error { return s.payload(c, t, p, raw) })
 	s.flags(c)
 	return c
 }

@@ -30,6 +30,30 @@ func (s *signing) common(c *cobra.Command) {
 	s.pin.flag(c)
 }
 
+// run is the body of a command that takes a wallet and something to sign: it
+// reads the latter, once the PIN is known not to come by the same way.
+func (s *signing) run(read func(c *cobra.Command, name string) ([]byte, error), sign func(*cobra.Command, target, []byte) error) func(*cobra.Command, []string) error {
+	return func(c *cobra.Command, args []string) error {
+		t, err := parseTarget(c, args[0])
+		if err != nil {
+			return err
+		}
+		if err := s.pin.check(c, args[1] == fromStdin); err != nil {
+			return err
+		}
+		data, err := read(c, args[1])
+		if err != nil {
+			return err
+		}
+		return sign(c, t, data)
+	}
+}
+
+// runFile is run for what stands in a file.
+func (s *signing) runFile(sign func(*cobra.Command, target, []byte) error) func(*cobra.Command, []string) error {
+	return s.run(func(c *cobra.Command, name string) ([]byte, error) { return s.app.readFile(c, name, maxTransaction) }, sign)
+}
+
 // index is nil unless it was given: an address names its account itself.
 func (s *signing) index(c *cobra.Command) *uint32 {
 	if !c.Flags().Changed("account") {

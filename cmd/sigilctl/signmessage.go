@@ -33,20 +33,7 @@ message's bytes in hexadecimal, and white space around it does not count.`,
 
 		ValidArgsFunction: a.completeWallet,
 	}
-	c.RunE = func(c *cobra.Command, args []string) error {
-		t, err := parseTarget(c, args[0])
-		if err != nil {
-			return err
-		}
-		if err := s.pin.check(c, args[1] == fromStdin); err != nil {
-			return err
-		}
-		message, err := a.message(c, args[1], inHex)
-		if err != nil {
-			return err
-		}
-		return s.message(c, t, message)
-	}
+	c.RunE = s.run(func(c *cobra.Command, text string) ([]byte, error) { return a.message(c, text, inHex) }, s.message)
 	c.Flags().BoolVar(&inHex, "hex", false, "TEXT is hexadecimal, with or without 0x")
 	s.flags(c)
 	return c

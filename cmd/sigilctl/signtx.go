@@ -1,8 +1,6 @@
 package main
 
 import (
-	"encoding/json"
-
 	"github.com/spf13/cobra"
 
 	"github.com/sigild/sigild/ipc"
@@ -24,25 +22,12 @@ Ethereum JSON-RPC, complete: nothing is filled in. It is not sent to any chain.`
 
 		ValidArgsFunction: a.completeWalletThenFile,
 	}
-	c.RunE = func(c *cobra.Command, args []string) error {
-		t, err := parseTarget(c, args[0])
-		if err != nil {
-			return err
-		}
-		if err := s.pin.check(c, args[1] == fromStdin); err != nil {
-			return err
-		}
-		tx, err := a.readFile(c, args[1], maxTransaction)
-		if err != nil {
-			return err
-		}
-		return s.transaction(c, t, tx)
-	}
+	c.RunE = s.runFile(s.transaction)
 	s.flags(c)
 	return c
 }
 
-func (s *signing) transaction(c *cobra.Command, t target, tx json.RawMessage) error {
+func (s *signing) transaction(c *cobra.Command, t target, tx []byte) error {
 	text, err := describe(tx, s.signer(c, t))
 	if err != nil {
 		return err
