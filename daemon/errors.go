@@ -93,6 +93,7 @@ func failures() []failure {
 		{"anchorUnavailable", codeUnavailable, guard.ErrUnanchored, "the TPM did not confirm the change; ask again with the same requestId", false, true},
 		{"anchorUnavailable", codeUnavailable, guard.ErrUnconfirmed, "the TPM does not confirm an earlier change yet; nothing was changed", true, true},
 		{"anchorUnavailable", codeUnavailable, errNotCompared, "the database was not compared with the TPM's counter yet", true, true},
+		{"databaseChanged", ipc.CodeServer, store.ErrDamaged, "the database file is damaged", true, false},
 		{"databaseChanged", ipc.CodeServer, guard.ErrTree, "the database was changed outside the daemon", true, false},
 		{"giveBack", ipc.CodeInvalidParams, guard.ErrGiveBack, "1 to 10 attempts are given back at a time", true, false},
 		{"givenAll", codeRejected, guard.ErrGivenAll, "no more attempts are given back to this wallet", true, false},

@@ -71,9 +71,30 @@ func (l *Ledger[T]) runQueue() {
 	if batch := l.queue.take(); len(batch) > 0 {
 		ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 		defer cancel()
+		defer abandon(slices.Clone(batch)) // run takes its own apart
 		l.run(ctx, batch)
 		l.publish()
 	}
+}
+
+// errPanicked is what callers get whose batch ended in a panic.
+var errPanicked = errors.New("the change was cut short by a fault of the program")
+
+// abandon answers, after a panic, those that were not answered, so that nobody
+// waits for ever, and lets the panic go on. What is on disk is found out about
+// by the next batch.
+func abandon[T Tx](batch []*operation[T]) {
+	cause := recover()
+	if cause == nil {
+		return
+	}
+	for _, o := range batch {
+		select {
+		case o.done <- errPanicked:
+		default: // it has its answer
+		}
+	}
+	panic(cause)
 }
 
 // run carries out a batch and answers each of its operations.

@@ -7,3 +7,10 @@ func UpdateTree(n interface {
 }, root [32]byte, wallet [16]byte, before, after [2][]byte) ([32]byte, error) {
 	return updateTree(n, root, wallet, before, after)
 }
+
+// Waiting is how many operations wait for the next batch.
+func (l *Ledger[T]) Waiting() int {
+	l.queue.mu.Lock()
+	defer l.queue.mu.Unlock()
+	return len(l.queue.list)
+}

@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -441,4 +444,67 @@ func (s *site) inside(copied []byte, f func(*bbolt.Tx) []byte) (value []byte) {
 		s.t.Fatal(err)
 	}
 	return value
+}
+
+// faultyDisk holds its first transaction up, and has a fault in the program at
+// the second.
+type faultyDisk struct {
+	guard.Disk[*store.Tx]
+	count   atomic.Int64
+	entered chan struct{}
+	goOn    chan struct{}
+}
+
+func (d *faultyDisk) Update(ctx context.Context, f func(*store.Tx) error) error {
+	switch d.count.Add(1) {
+	case 1:
+		close(d.entered)
+		<-d.goOn
+	case 2:
+		panic("a fault")
+	}
+	return d.Disk.Update(ctx, f)
+}
+
+// A panic in a batch is an error for everybody in it, and the next one goes on.
+func TestPanicLeavesNobodyWaiting(t *testing.T) {
+	s := newSite(t, true)
+	for n := range uint32(3) {
+		s.create(n)
+	}
+	disk := &faultyDisk{entered: make(chan struct{}), goOn: make(chan struct{})}
+	disk.count.Store(-1) // the start writes as well
+	s.wrapDisk = func(d guard.Disk[*store.Tx]) guard.Disk[*store.Tx] {
+		disk.Disk = d
+		return disk
+	}
+	s.restart()
+	results := make(chan error, 3)
+	guess := func(n uint32) {
+		defer func() {
+			if cause := recover(); cause != nil {
+				results <- errors.New("panicked")
+			}
+		}()
+		results <- s.guess(n)
+	}
+	go guess(0)
+	<-disk.entered
+	go guess(1)
+	go guess(2)
+	for s.ledger.Waiting() < 2 {
+		runtime.Gosched()
+	}
+	close(disk.goOn)
+	outcomes := map[string]int{}
+	for range 3 {
+		err := <-results
+		outcomes[fmt.Sprint(err)]++
+	}
+	if outcomes["<nil>"] != 1 || outcomes["panicked"] != 1 || len(outcomes) != 3 {
+		t.Errorf("%v", outcomes)
+	}
+	if err := s.guess(1); err != nil {
+		t.Errorf("the next: %v", err)
+	}
 }

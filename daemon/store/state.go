@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"runtime/debug"
 	"slices"
 
 	"go.etcd.io/bbolt"
@@ -98,7 +99,7 @@ func (s *Store) read(ctx context.Context, f func(*bbolt.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return wrap(s.db.View(f))
+	return whole(func() error { return s.db.View(f) })
 }
 
 // write runs f in a transaction of its own. A disk cannot be interrupted, so
@@ -107,7 +108,7 @@ func (s *Store) write(ctx context.Context, f func(*bbolt.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return wrap(s.db.Update(f))
+	return whole(func() error { return s.db.Update(f) })
 }
 
 // share runs f in a transaction, and with an fsync, that others may share. f
@@ -116,12 +117,21 @@ func (s *Store) share(ctx context.Context, f func(*bbolt.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return wrap(s.db.Batch(f))
+	return whole(func() error { return s.db.Batch(f) })
 }
 
-func wrap(err error) error {
-	if err == nil {
-		return nil
+// whole runs a transaction. A page that was overwritten under the running daemon
+// makes the library panic, and one that was cut off is a fault: both are
+// ErrDamaged, and the transaction is rolled back.
+func whole(transaction func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if cause := recover(); cause != nil {
+			err = fmt.Errorf("%w: %v", ErrDamaged, cause)
+		}
+	}()
+	if err := transaction(); err != nil {
+		return fmt.Errorf("database: %w", err)
 	}
-	return fmt.Errorf("database: %w", err)
+	return nil
 }

@@ -23,6 +23,9 @@ var (
 	ErrSchema = errors.New("the database was written by a newer version of sigild")
 	// ErrNotDatabase is returned for a file that is not this program's.
 	ErrNotDatabase = errors.New("not a sigild database")
+	// ErrDamaged is returned when the file was overwritten or cut short while it
+	// was open.
+	ErrDamaged = errors.New("the database file was damaged while it was open")
 )
 
 var (
