@@ -45,7 +45,7 @@ func mustBeMended() []error {
 	return []error{
 		ErrConfig, ErrLoginRefused, ErrPINSource, ErrNotProvisioned, ErrProvisioned, ErrInstallation, ErrEnforcement, ErrUnmeasured, ErrOwner,
 		ErrAnchorMode,
-		store.ErrNotDatabase, store.ErrSchema, guard.ErrCorrupt,
+		store.ErrNotDatabase, store.ErrSchema, guard.ErrCorrupt, audit.ErrPlace,
 		hsm.ErrKeyMissing, hsm.ErrKeyDuplicate, hsm.ErrKeyAttributes, hsm.ErrKeyChanged,
 		tpm.ErrPCRMismatch, tpm.ErrApproval, tpm.ErrSRKChanged, tpm.ErrObjectForeign, tpm.ErrObjectPolicy,
 	}

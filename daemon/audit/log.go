@@ -9,7 +9,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Entry is one line.
@@ -43,6 +46,7 @@ type Log struct {
 	file  *os.File
 	queue chan *pending
 	stop  chan struct{}
+	end   sync.Once
 	done  chan struct{}
 	next  uint64 // number of the next entry
 	size  int64  // bytes that are on disk
@@ -53,15 +57,25 @@ type pending struct {
 	result  chan error
 }
 
-// Open opens or makes the log at path (mode 0600). A line that a crash cut
+// ErrPlace is returned for a path that is no file of its own, or one that
+// others may write to.
+var ErrPlace = errors.New("the audit log must be a file of its own (no link) that only its owner may write to")
+
+// Open opens or makes the log at path (mode 0600); ErrPlace. A line that a crash cut
 // short was never acknowledged: it is removed. A last line that is not an entry
 // is an error.
 func Open(path string) (*Log, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, fmt.Errorf("%w: %s", ErrPlace, path)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open the audit log: %w", err)
 	}
-	last, size, err := recoverEnd(file)
+	last, size, err := uint64(0), int64(0), checkPlace(file)
+	if err == nil {
+		last, size, err = recoverEnd(file)
+	}
 	if err == nil {
 		err = syncFolder(path)
 	}
@@ -72,6 +86,14 @@ func Open(path string) (*Log, error) {
 		done: make(chan struct{}), next: last + 1, size: size}
 	go l.run()
 	return l, nil
+}
+
+func checkPlace(file *os.File) error {
+	info, err := file.Stat()
+	if err == nil && (!info.Mode().IsRegular() || info.Mode().Perm()&0o022 != 0) {
+		err = ErrPlace
+	}
+	return err
 }
 
 // syncFolder makes the name of a new file durable, as its content is.
@@ -164,7 +186,7 @@ func (l *Log) late(p *pending) error {
 
 // Close writes what waits and closes the file.
 func (l *Log) Close() error {
-	close(l.stop)
+	l.end.Do(func() { close(l.stop) })
 	<-l.done
 	return l.file.Close()
 }

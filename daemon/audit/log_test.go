@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/sigild/sigild/daemon/audit"
 )
 
@@ -370,4 +372,34 @@ func BenchmarkWriteParallel(b *testing.B) {
 			}
 		}
 	})
+}
+
+// A link may lead anywhere, and what others may write to is no evidence.
+func TestOpenRefusesPlaces(t *testing.T) {
+	for what, make := range map[string]func(path string) error{
+		"a link": func(path string) error { return os.Symlink(path+".other", path) },
+		"a pipe": func(path string) error { return unix.Mkfifo(path, 0o600) },
+		"a file of the group": func(path string) error {
+			return errors.Join(os.WriteFile(path, nil, 0o600), os.Chmod(path, 0o660))
+		},
+	} {
+		path := place(t)
+		if err := make(path); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := audit.Open(path); !errors.Is(err, audit.ErrPlace) {
+			t.Errorf("%s: %v, want ErrPlace", what, err)
+		}
+	}
+}
+
+func TestCloseTwice(t *testing.T) {
+	l := open(t, place(t))
+	closeLog(t, l)
+	if err := l.Close(); err == nil {
+		t.Error("the second Close says nothing")
+	}
+	if err := l.Write(t.Context(), entry("late")); !errors.Is(err, audit.ErrClosed) {
+		t.Errorf("%v, want ErrClosed", err)
+	}
 }
