@@ -1,9 +1,12 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -21,6 +24,10 @@ const nvLabel = "sigild/nv/v1"
 // installation has.
 var ErrAnchorMode = errors.New("section [guard] of the configuration names another anchor than this installation has: set it back, or change over by `sigild check --accept`")
 
+// errFormerAnchor is what is missing when a guard root names an earlier
+// definition of the counters.
+var errFormerAnchor = errors.New("its guard root is of an earlier counter: an older copy, or a change of the anchor that did not come to its end")
+
 // Anchor modes.
 const (
 	anchorOrderly = "orderly"
@@ -33,25 +40,59 @@ type anchor struct {
 	Mode    string `cbor:"1,keyasint"` // "orderly" or "durable"
 	Handle  uint32 `cbor:"2,keyasint"` // NV index
 	Unclean uint32 `cbor:"3,keyasint"` // NV index of the counter of unclean starts; 0 when durable
+	// ID is 16 random bytes of this very definition of the counters. It is in
+	// their authorisation and in the guard root, so that a root from before a
+	// counter was defined anew, on this or another TPM, names none that is there.
+	ID []byte `cbor:"4,keyasint"`
+	// Former are earlier definitions of which something may still be in the TPM,
+	// because a change-over did not come to its end.
+	Former []anchor `cbor:"5,keyasint,omitempty"`
 }
 
 func newAnchor(c config.Guard) *anchor {
-	a := &anchor{Mode: c.Anchor, Handle: c.Handle}
+	a := &anchor{Mode: c.Anchor, Handle: c.Handle, ID: make([]byte, anchorIDSize)}
+	rand.Read(a.ID)
 	if c.Anchor == anchorOrderly {
 		a.Unclean = c.UncleanHandle
 	}
 	return a
 }
 
+// anchorIDSize is the size of an anchor's id, in bytes.
+const anchorIDSize = 16
+
+// configured says whether the configuration wants this anchor.
+func (a *anchor) configured(c config.Guard) bool {
+	want := newAnchor(c)
+	return a.Mode == want.Mode && a.Handle == want.Handle && a.Unclean == want.Unclean
+}
+
+// handles are the NV indexes.
+func (a *anchor) handles() []uint32 {
+	if a.Unclean == 0 {
+		return []uint32{a.Handle}
+	}
+	return []uint32{a.Handle, a.Unclean}
+}
+
+// namedCounter is a counter under its guard-root name: the TPM name of the NV
+// index (34 bytes) ‖ the anchor's id (16).
+type namedCounter struct {
+	*tpm.Counter
+	id []byte
+}
+
+func (c namedCounter) Name() []byte { return slices.Concat(c.Counter.Name(), c.id) }
+
 // counters are the TPM's counters as the guard takes them.
 type counters struct {
 	anchor, unclean guard.Counter
 }
 
-// nvAuth is the authorisation of the counters: the token's record key makes it
-// at each start, and it is stored nowhere.
-func nvAuth(ctx context.Context, mac macFunc, id seal.ID) ([]byte, error) {
-	sum, err := mac(ctx, append([]byte(nvLabel), id[:]...))
+// auth is the authorisation of the counters: the token's record key makes it at
+// each start, and it is stored nowhere.
+func (a *anchor) auth(ctx context.Context, mac macFunc, installation seal.ID) ([]byte, error) {
+	sum, err := mac(ctx, slices.Concat([]byte(nvLabel), installation[:], a.ID))
 	return sum[:], err
 }
 
@@ -62,7 +103,7 @@ func (a *anchor) define(ctx context.Context, t *tpm.TPM, auth []byte) (*counters
 	if err != nil {
 		return nil, err
 	}
-	c := &counters{anchor: main}
+	c := &counters{anchor: namedCounter{main, a.ID}}
 	if a.Unclean == 0 {
 		return c, nil
 	}
@@ -70,7 +111,7 @@ func (a *anchor) define(ctx context.Context, t *tpm.TPM, auth []byte) (*counters
 	if err != nil {
 		return nil, err
 	}
-	c.unclean = unclean
+	c.unclean = namedCounter{unclean, a.ID}
 	return c, nil
 }
 
@@ -85,31 +126,16 @@ func redefine(ctx context.Context, t *tpm.TPM, handle uint32, orderly bool, auth
 	return c, nil
 }
 
-// remove takes away the counters that are this installation's, which have its
-// names and take its authorisation, and leaves others alone.
-func (a *anchor) remove(ctx context.Context, t *tpm.TPM, auth []byte, root *guard.Root) error {
-	for _, spec := range a.specs(auth, root) {
-		c, err := t.OpenCounter(ctx, spec)
-		if anchorLost(err) {
-			continue
-		}
-		if err == nil {
-			err = t.UndefineCounter(ctx, c.Handle())
-		}
-		if err != nil {
-			return fmt.Errorf("NV index %#x: %w", spec.Handle, err)
-		}
+// specs are the counters that a guard root names; ok is false when it names
+// those of another definition.
+func (a *anchor) specs(auth []byte, root *guard.Root) (specs []tpm.CounterSpec, ok bool) {
+	main, ok := bytes.CutSuffix(root.AnchorName, a.ID)
+	specs = []tpm.CounterSpec{{Handle: a.Handle, Orderly: a.Mode == anchorOrderly, Auth: auth, Name: main}}
+	if a.Unclean == 0 || !ok {
+		return specs, ok
 	}
-	return nil
-}
-
-// specs are the counters that a guard root names.
-func (a *anchor) specs(auth []byte, root *guard.Root) []tpm.CounterSpec {
-	specs := []tpm.CounterSpec{{Handle: a.Handle, Orderly: a.Mode == anchorOrderly, Auth: auth, Name: root.AnchorName}}
-	if a.Unclean != 0 {
-		specs = append(specs, tpm.CounterSpec{Handle: a.Unclean, Auth: auth, Name: root.UncleanName})
-	}
-	return specs
+	unclean, ok := bytes.CutSuffix(root.UncleanName, a.ID)
+	return append(specs, tpm.CounterSpec{Handle: a.Unclean, Auth: auth, Name: unclean}), ok
 }
 
 // anchorLost tells a counter that is not there from a TPM that does not answer.
@@ -117,20 +143,24 @@ func anchorLost(err error) bool {
 	return errors.Is(err, tpm.ErrCounterMissing) || errors.Is(err, tpm.ErrCounterChanged) || errors.Is(err, tpm.ErrCounterAuth)
 }
 
-// free says whether no NV index is defined where the counters would be: one
-// that is there belongs to somebody else.
-func (a *anchor) free(ctx context.Context, t *tpm.TPM) error {
-	for _, handle := range []uint32{a.Handle, a.Unclean} {
-		if handle == 0 {
-			continue
-		}
+// free is an error when an NV index is defined where the counters would be and
+// ours does not say that it is this installation's.
+func (a *anchor) free(ctx context.Context, t *tpm.TPM, ours func(handle uint32) (bool, error)) error {
+	for _, handle := range a.handles() {
 		taken, err := t.NVDefined(ctx, handle)
 		if err != nil {
 			return err
 		}
-		if taken {
-			return fmt.Errorf("%w: %#x: name a free one in the section [guard] of the configuration", tpm.ErrCounterExists, handle)
+		if !taken {
+			continue
 		}
+		if own, err := ours(handle); err != nil || own {
+			if err != nil {
+				return err
+			}
+			continue
+		}
+		return fmt.Errorf("%w: %#x: name a free one in the section [guard] of the configuration", tpm.ErrCounterExists, handle)
 	}
 	return nil
 }
@@ -138,8 +168,12 @@ func (a *anchor) free(ctx context.Context, t *tpm.TPM) error {
 // open finds the counters. missing says why one of them is not the one that
 // was defined; err is a fault of the TPM.
 func (a *anchor) open(ctx context.Context, t *tpm.TPM, auth []byte, root *guard.Root) (c *counters, missing, err error) {
+	specs, ok := a.specs(auth, root)
+	if !ok {
+		return &counters{}, errFormerAnchor, nil
+	}
 	c = &counters{}
-	for n, spec := range a.specs(auth, root) {
+	for n, spec := range specs {
 		counter, err := t.OpenCounter(ctx, spec)
 		switch {
 		case anchorLost(err):
@@ -147,9 +181,9 @@ func (a *anchor) open(ctx context.Context, t *tpm.TPM, auth []byte, root *guard.
 		case err != nil:
 			return nil, nil, err
 		case n == 0:
-			c.anchor = counter
+			c.anchor = namedCounter{counter, a.ID}
 		default:
-			c.unclean = counter
+			c.unclean = namedCounter{counter, a.ID}
 		}
 	}
 	return c, nil, nil
@@ -158,10 +192,10 @@ func (a *anchor) open(ctx context.Context, t *tpm.TPM, auth []byte, root *guard.
 // behind puts the counters behind the daemon's line to the TPM.
 func (c *counters) behind(l *tpmLine) *counters {
 	b := &counters{}
-	if main, is := c.anchor.(*tpm.Counter); is {
+	if main, is := c.anchor.(namedCounter); is {
 		b.anchor = lineCounter{l, main}
 	}
-	if unclean, is := c.unclean.(*tpm.Counter); is {
+	if unclean, is := c.unclean.(namedCounter); is {
 		b.unclean = lineCounter{l, unclean}
 	}
 	return b
@@ -173,7 +207,7 @@ func (d *Daemon) findCounters(ctx context.Context, t *tpm.TPM, mac guard.MAC) (c
 	if err != nil {
 		return nil, nil, err
 	}
-	auth, err := nvAuth(ctx, macFunc(mac), d.doc.ID)
+	auth, err := d.doc.Anchor.auth(ctx, macFunc(mac), d.doc.ID)
 	defer clear(auth)
 	if err != nil {
 		return nil, nil, err
@@ -206,7 +240,7 @@ func (d *Daemon) tpmClock(ctx context.Context) (c tpm.ClockInfo, err error) {
 // just opened, and says in the log and the audit log what it found. A database
 // that is not the latest is served, but for what needs a PIN.
 func (d *Daemon) openLedger(ctx context.Context, mac guard.MAC) error {
-	if *d.doc.Anchor != *newAnchor(d.config.Guard) && !d.options.anchorMayDiffer {
+	if !d.doc.Anchor.configured(d.config.Guard) && !d.options.anchorMayDiffer {
 		return ErrAnchorMode
 	}
 	var ready atomic.Bool
@@ -225,16 +259,35 @@ func (d *Daemon) openLedger(ctx context.Context, mac guard.MAC) error {
 		return fmt.Errorf("TPM clock: %w", err)
 	}
 	start := time.Now()
+	if err := d.reportLate(ctx); err != nil {
+		return err
+	}
 	l, err := guard.Open(ctx, *d.ledgerParts(found.behind(d.lines.tpm), missing, late))
 	if err != nil {
 		return fmt.Errorf("anchor: %w", err)
 	}
-	if err := d.reportStart(ctx, l.Status()); err != nil {
+	s := l.Status()
+	d.guarded.unreported = &s
+	if err := d.reportLate(ctx); err != nil {
 		return err
 	}
 	ready.Store(true)
 	d.guarded.opened.Store(&openLedger{l, time.Duration(clock.Clock) * time.Millisecond, start})
 	return nil
+}
+
+// reportLate reports what a start found, also that of an earlier try, whose
+// report could not be written.
+func (d *Daemon) reportLate(ctx context.Context) error {
+	s := d.guarded.unreported
+	if s == nil {
+		return nil
+	}
+	err := d.reportStart(ctx, *s)
+	if err == nil {
+		d.guarded.unreported = nil
+	}
+	return err
 }
 
 func (d *Daemon) reportStart(ctx context.Context, s guard.Status) error {

@@ -20,7 +20,7 @@ type CheckReport struct {
 	Epoch        uint64   `json:"epoch"`         // 1, and one more for each acceptance and recovery
 	Unclean      uint64   `json:"uncleanStarts"` // since the last acknowledgement
 	Wallets      int      `json:"wallets"`
-	Bad          []string `json:"bad,omitempty"`     // wallets that were changed outside the daemon
+	Bad          []string `json:"bad,omitempty"`     // wallets, and requests, that were changed outside the daemon
 	Refused      string   `json:"refused,omitempty"` // why PINs are refused
 	Accepted     bool     `json:"accepted"`
 }
@@ -71,65 +71,49 @@ func Check(ctx context.Context, c *config.Config, o CheckOptions) (_ *CheckRepor
 // accept writes down what is accepted, and then accepts it. Counters that the
 // TPM does not have any more, or that the configuration names anew, are defined.
 func (m *maintenance) accept(ctx context.Context, l *openLedger) (*openLedger, error) {
-	s, reason := l.Status(), "unclean starts"
-	change := *m.doc.Anchor != *newAnchor(m.config.Guard)
-	switch {
-	case s.Refused != nil:
-		reason = s.Refused.Error()
-	case change:
-		reason = "another anchor"
-	case s.Unclean == 0:
-		return nil, guard.ErrNothingToAccept
-	}
-	if err := m.auditGuard(ctx, "acceptDatabase", reason, s); err != nil {
+	reason, begin, err := m.acceptance(ctx, l)
+	if err != nil {
 		return nil, err
 	}
-	if change {
-		if err := m.changeAnchor(ctx); err != nil {
-			return nil, err
-		}
+	if err := m.auditGuard(ctx, "acceptDatabase", reason, l.Status()); err != nil {
+		return nil, err
 	}
 	c, err := m.ownCounters(ctx)
 	if err != nil {
 		return nil, err
 	}
-	begin := guard.Anew[*store.Tx]
-	if s.Refused != nil {
-		begin = guard.Accept
-	}
 	accepted, err := begin(ctx, *c)
 	if err != nil {
 		return nil, err
 	}
+	if err := m.dropFormer(ctx); err != nil {
+		return nil, fmt.Errorf("the database is accepted: %w", err)
+	}
 	return &openLedger{ledger: accepted}, m.auditGuard(ctx, "acceptDatabase", "ok", accepted.Status())
 }
 
-// changeAnchor writes down the anchor that the configuration wants and takes the
-// old one's counters away. The ledger then lacks its counters, and accepting the
-// database defines them.
-func (m *maintenance) changeAnchor(ctx context.Context) error {
-	next := newAnchor(m.config.Guard)
-	root, err := m.guardRoot(ctx, m.mac)
-	if err != nil {
-		return err
+// acceptance says why there is something to accept, and how.
+func (m *maintenance) acceptance(ctx context.Context, l *openLedger) (string, func(context.Context, ledgerParts) (*ledger, error), error) {
+	s := l.Status()
+	found, err := l.VerifyAll(ctx)
+	if err != nil && !errors.Is(err, guard.ErrTree) {
+		return "", nil, err
 	}
-	auth, err := nvAuth(ctx, m.mac, m.doc.ID)
-	defer clear(auth)
-	if err != nil {
-		return err
+	switch {
+	case s.Refused != nil:
+		return s.Refused.Error(), guard.Accept[*store.Tx], nil
+	case err != nil:
+		return err.Error(), guard.Accept[*store.Tx], nil
+	case len(found.Bad) > 0:
+		return fmt.Sprintf("%d wallets or requests were changed outside the daemon", len(found.Bad)), guard.Accept[*store.Tx], nil
+	case !m.doc.Anchor.configured(m.config.Guard):
+		return "another anchor", guard.Acknowledge[*store.Tx], nil
+	case s.Unclean > 0:
+		return "unclean starts", guard.Acknowledge[*store.Tx], nil
+	case len(m.doc.Anchor.Former) > 0:
+		return "former counters", guard.Acknowledge[*store.Tx], nil
 	}
-	if err := m.doc.Anchor.remove(ctx, m.devices.tpm, auth, root); err != nil {
-		return err
-	}
-	if err := next.free(ctx, m.devices.tpm); err != nil {
-		return err
-	}
-	m.doc.Anchor = next
-	document, err := encodeInstallation(ctx, m.doc, m.mac)
-	if err != nil {
-		return err
-	}
-	return m.db.Put(ctx, map[store.Document][]byte{store.Installation: document})
+	return "", nil, guard.ErrNothingToAccept
 }
 
 func (d *Daemon) report(ctx context.Context, l *openLedger) (*CheckReport, error) {
@@ -140,6 +124,10 @@ func (d *Daemon) report(ctx context.Context, l *openLedger) (*CheckReport, error
 		r.Refused = s.Refused.Error()
 	}
 	found, err := l.VerifyAll(ctx)
+	if errors.Is(err, guard.ErrTree) {
+		r.Refused = err.Error()
+		return r, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("verify the wallets: %w", err)
 	}

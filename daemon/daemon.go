@@ -52,6 +52,7 @@ type Daemon struct {
 	mixer    *entropy.Mixer
 	audit    *audit.Log
 	guarded  *lateLedger
+	guard    *guard.Guard
 	wallets  *wallet.Service
 	receiver *channel.Receiver // the daemon's end of the PIN channel
 	hard     context.Context   // ends when a stop has no more time
@@ -91,6 +92,7 @@ func Open(ctx context.Context, c *config.Config, o Options) (_ *Daemon, err erro
 	}
 	d.openMetrics()
 	d.guarded = &lateLedger{token: d.token}
+	d.guard = guard.New(meteredRows{d.guarded, d.metrics}, d.token.RecordMAC, d.guarded.clock())
 	d.wallets = d.newService()
 	d.receiver = newReceiver(d.doc.ID, d.token.SignReceipt)
 	d.hard, d.end = context.WithCancel(context.Background())
@@ -115,6 +117,7 @@ func openStore(path string) (*store.Store, error) {
 // database. It may be called on a daemon whose start failed.
 func (d *Daemon) Close() error {
 	var errs []error
+	d.settleCharges()
 	if d.end != nil {
 		d.end()
 	}
@@ -129,6 +132,22 @@ func (d *Daemon) Close() error {
 	}
 	return errors.Join(errs...)
 }
+
+// settleCharges gives back, at a stop, what a device's fault kept charged; what
+// cannot be given back now stays charged.
+func (d *Daemon) settleCharges() {
+	if d.guard == nil || d.guarded.opened.Load() == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
+	defer cancel()
+	if err := d.guard.SettleLate(ctx); err != nil {
+		d.log.Error("PIN attempts that a device's fault cost stay charged", "error", err)
+	}
+}
+
+// settleTime is how long a stop waits for that.
+const settleTime = 2 * time.Second
 
 func (d *Daemon) readInstallation(ctx context.Context) (*document, error) {
 	data, err := d.db.Get(ctx, store.Installation)
@@ -205,7 +224,7 @@ func (d *Daemon) newService() *wallet.Service {
 		Installation: d.doc.ID,
 		Token:        d.token,
 		Entropy:      entropyPort{d.mixer, d.config.Entropy.Drop, d.health},
-		Guard:        guardPort{guard.New(meteredRows{d.guarded, d.metrics}, d.token.RecordMAC, d.guarded.clock())},
+		Guard:        guardPort{d.guard},
 		Store:        d.db.Wallets(d.guarded),
 		Audit:        auditPort{d.audit},
 		Now:          time.Now,

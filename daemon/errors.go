@@ -116,7 +116,7 @@ func failures() []failure {
 // wireError gives the error that a caller gets for err. An *ipc.Error and
 // anything unknown pass: the server makes the latter "internal".
 func wireError(err error) error {
-	for _, convert := range []func(error) *ipc.Error{pinFailure, waitFailure, fieldFailure, termsFailure, policyFailure, sourceFailure, outOfService, tokenFailure, tpmFailure, listed} {
+	for _, convert := range []func(error) *ipc.Error{refusedDatabase, pinFailure, waitFailure, fieldFailure, termsFailure, policyFailure, sourceFailure, outOfService, tokenFailure, tpmFailure, listed} {
 		if e := convert(err); e != nil {
 			return fmt.Errorf("%w: %w", e, err)
 		}
@@ -157,6 +157,15 @@ func pinFailure(err error) *ipc.Error {
 		e.RetryAfter, e.LockedUntil = waitEnds(wrong.Attempts.Wait)
 	}
 	return e
+}
+
+// refusedDatabase comes before the devices' faults that may stand beside it: it
+// does not pass with them.
+func refusedDatabase(err error) *ipc.Error {
+	if !errors.Is(err, guard.ErrRefused) {
+		return nil
+	}
+	return listed(guard.ErrRefused)
 }
 
 // waitFailure is a check that came too early.
@@ -207,7 +216,7 @@ func policyFailure(err error) *ipc.Error {
 
 // chargeable says whether a device's fault cost an attempt.
 func chargeable(err error) *bool {
-	charged := errors.Is(err, wallet.ErrChargeStands)
+	charged := errors.Is(err, wallet.ErrChargeStands) || errors.Is(err, guard.ErrChargeStands)
 	return &charged
 }
 

@@ -3,12 +3,12 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
 	"github.com/sigild/sigild/daemon/guard"
 	"github.com/sigild/sigild/daemon/store"
-	"github.com/sigild/sigild/tpm"
 )
 
 // ledger is the guard's ledger over this database.
@@ -26,6 +26,8 @@ var (
 type lateLedger struct {
 	token  *token
 	opened atomic.Pointer[openLedger]
+	// unreported is what a start found and nobody was told; of whoever opens.
+	unreported *guard.Status
 }
 
 type openLedger struct {
@@ -129,7 +131,7 @@ func (l *lateLedger) status() *guard.Status {
 // lineCounter is a counter behind the daemon's line to the TPM.
 type lineCounter struct {
 	line *tpmLine
-	*tpm.Counter
+	namedCounter
 }
 
 func (c lineCounter) Read(ctx context.Context) (n uint64, err error) {
@@ -137,7 +139,15 @@ func (c lineCounter) Read(ctx context.Context) (n uint64, err error) {
 		n, err = c.Counter.Read(ctx)
 		return err
 	})
-	return n, err
+	return n, gone(err)
+}
+
+// gone says of a counter's own failure that the counter is not there any more.
+func gone(err error) error {
+	if anchorLost(err) {
+		return fmt.Errorf("%w: %w", guard.ErrAnchorMissing, err)
+	}
+	return err
 }
 
 // Increment is not repeated: after a fault the ledger reads first.
@@ -153,5 +163,5 @@ func (c lineCounter) Increment(ctx context.Context) (n uint64, err error) {
 		c.line.gate.set(err)
 		c.line.kick()
 	}
-	return n, err
+	return n, gone(err)
 }

@@ -105,14 +105,10 @@ func (m *maintenance) say(format string, args ...any) {
 
 // commit audits what an operator did and then stores the changed installation.
 func (m *maintenance) commit(ctx context.Context, action string, detail map[string]string) error {
-	document, err := encodeInstallation(ctx, m.doc, m.mac)
-	if err != nil {
-		return err
-	}
 	if err := m.auditOperator(ctx, action, detail); err != nil {
 		return err
 	}
-	return m.db.Put(ctx, map[store.Document][]byte{store.Installation: document})
+	return m.storeInstallation(ctx)
 }
 
 // auditOperator writes that this process, and so its user, did something to the

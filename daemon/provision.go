@@ -351,7 +351,8 @@ func (p *provisioning) mac(ctx context.Context, m []byte) ([32]byte, error) {
 func (p *provisioning) makeAnchor(ctx context.Context) error {
 	if p.doc.Anchor == nil {
 		a := newAnchor(p.config.Guard)
-		if err := a.free(ctx, p.devices.tpm); err != nil {
+		nobody := func(uint32) (bool, error) { return false, nil }
+		if err := a.free(ctx, p.devices.tpm, nobody); err != nil {
 			return err
 		}
 		begun := &installation{ID: p.doc.ID, Created: p.doc.Created, Anchor: a}
@@ -364,7 +365,7 @@ func (p *provisioning) makeAnchor(ctx context.Context) error {
 		}
 		p.doc.Anchor = a
 	}
-	auth, err := nvAuth(ctx, p.mac, p.doc.ID)
+	auth, err := p.doc.Anchor.auth(ctx, p.mac, p.doc.ID)
 	defer clear(auth)
 	if err != nil {
 		return err

@@ -2,16 +2,21 @@ package daemon
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/sigild/sigild/daemon/guard"
+	"github.com/sigild/sigild/daemon/store"
 )
 
-// ownCounters gives a ledger's parts over the TPM's counters, which are defined
-// where the TPM does not have them any more.
+// ownCounters gives a ledger's parts over the TPM's counters. Where the TPM does
+// not have those that the guard root names, or the configuration wants others,
+// they are defined anew.
 func (m *maintenance) ownCounters(ctx context.Context) (*ledgerParts, error) {
 	c, missing, err := m.findCounters(ctx, m.devices.tpm, m.mac)
-	if err == nil && missing != nil {
-		c, err = m.defineAnew(ctx)
+	if err == nil && (missing != nil || !m.doc.Anchor.configured(m.config.Guard)) {
+		c, err = m.reanchor(ctx)
 	}
 	if err != nil {
 		return nil, err
@@ -28,32 +33,83 @@ func (m *maintenance) counterParts(c *counters, missing error) *ledgerParts {
 	return parts
 }
 
-// defineAnew defines the counters. One of them that is there from an
-// interrupted run is defined again; an NV index of somebody else is an error.
-func (m *maintenance) defineAnew(ctx context.Context) (*counters, error) {
-	root, err := m.guardRoot(ctx, m.mac)
-	if err != nil {
+// reanchor defines the counters that the configuration wants. Their place is
+// made sure of first, and what will be defined is written down before it is, so
+// that a run after one that was cut short knows its own from somebody else's.
+// The caller anchors the database in them and then calls dropFormer.
+func (m *maintenance) reanchor(ctx context.Context) (*counters, error) {
+	next, last := newAnchor(m.config.Guard), *m.doc.Anchor
+	next.Former, last.Former = last.Former, nil
+	next.Former = append(slices.Clone(next.Former), last)
+	ours := func(handle uint32) (bool, error) { return m.owns(ctx, next.Former, handle) }
+	if err := next.free(ctx, m.devices.tpm, ours); err != nil {
 		return nil, err
 	}
-	auth, err := nvAuth(ctx, m.mac, m.doc.ID)
+	m.doc.Anchor = next
+	if err := m.storeInstallation(ctx); err != nil {
+		return nil, err
+	}
+	auth, err := next.auth(ctx, m.mac, m.doc.ID)
 	defer clear(auth)
 	if err != nil {
 		return nil, err
 	}
-	if err := m.doc.Anchor.remove(ctx, m.devices.tpm, auth, root); err != nil {
-		return nil, err
+	return next.define(ctx, m.devices.tpm, auth)
+}
+
+// owns says whether a counter of one of these definitions is at an NV index.
+func (m *maintenance) owns(ctx context.Context, definitions []anchor, handle uint32) (bool, error) {
+	for n := range definitions {
+		auth, err := definitions[n].auth(ctx, m.mac, m.doc.ID)
+		if err != nil {
+			return false, err
+		}
+		owned, err := m.devices.tpm.OwnsCounter(ctx, handle, auth)
+		clear(auth)
+		if err != nil || owned {
+			return owned, err
+		}
 	}
-	if err := m.doc.Anchor.free(ctx, m.devices.tpm); err != nil {
-		return nil, err
+	return false, nil
+}
+
+// dropFormer removes the counters that nothing is anchored in any more.
+func (m *maintenance) dropFormer(ctx context.Context) error {
+	a := m.doc.Anchor
+	if len(a.Former) == 0 {
+		return nil
 	}
-	return m.doc.Anchor.define(ctx, m.devices.tpm, auth)
+	for _, former := range a.Former {
+		for _, handle := range former.handles() {
+			if slices.Contains(a.handles(), handle) {
+				continue
+			}
+			owned, err := m.owns(ctx, a.Former, handle)
+			if err == nil && owned {
+				err = m.devices.tpm.UndefineCounter(ctx, handle)
+			}
+			if err != nil {
+				return fmt.Errorf("the former NV index %#x: %w", handle, err)
+			}
+		}
+	}
+	a.Former = nil
+	return m.storeInstallation(ctx)
+}
+
+func (m *maintenance) storeInstallation(ctx context.Context) error {
+	document, err := encodeInstallation(ctx, m.doc, m.mac)
+	if err != nil {
+		return err
+	}
+	return m.db.Put(ctx, map[store.Document][]byte{store.Installation: document})
 }
 
 // epoch is what a recovery does to the guard root.
 type epoch struct {
 	number uint64 // the one that begins; 0: none does
-	begin  func(ctx context.Context) (*ledger, error)
-	note   string // for the operator
+	begin  func(ctx context.Context) error
+	notes  []string // for the operator and the audit log
 }
 
 // nextEpoch prepares the epoch that a recovery begins. On the TPM that counted
@@ -66,28 +122,33 @@ func (m *maintenance) nextEpoch(ctx context.Context, newTPM bool) (*epoch, error
 	}
 	if newTPM {
 		return &epoch{root.Epoch + 1, m.onNewTPM,
-			"a new TPM cannot tell whether this database is the latest: each wallet keeps at most 3 attempts until its next right PIN"}, nil
+			[]string{"a new TPM cannot tell whether this database is the latest: each wallet keeps at most 3 attempts until its next right PIN"}}, nil
 	}
 	c, missing, err := m.findCounters(ctx, m.devices.tpm, m.mac)
 	if err != nil {
 		return nil, err
 	}
-	parts := m.counterParts(c, missing)
-	found, err := guard.Open(ctx, *parts)
+	found, err := guard.Open(ctx, *m.counterParts(c, missing))
 	if err != nil {
 		return nil, err
 	}
-	if refused := found.Status().Refused; refused != nil {
-		return &epoch{note: "PINs stay refused: " + refused.Error()}, nil
+	s := found.Status()
+	if s.Refused != nil {
+		return &epoch{notes: []string{"PINs stay refused: " + s.Refused.Error()}}, nil
 	}
-	again := func(ctx context.Context) (*ledger, error) { return guard.Anew(ctx, *parts) }
-	return &epoch{number: found.Status().Epoch + 1, begin: again}, nil
+	next := &epoch{number: s.Epoch + 1, begin: found.NextEpoch}
+	if s.Start.Unclean {
+		next.notes = append(next.notes, fmt.Sprintf("the TPM lost power without an orderly shutdown, its counter is %d steps ahead of the database: %d of %d starts that are allowed",
+			s.Start.Jump, s.Unclean, guard.UncleanMax))
+	}
+	return next, nil
 }
 
-func (m *maintenance) onNewTPM(ctx context.Context) (*ledger, error) {
-	parts, err := m.ownCounters(ctx)
+func (m *maintenance) onNewTPM(ctx context.Context) error {
+	c, err := m.reanchor(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return guard.Accept(ctx, *parts)
+	_, err = guard.Accept(ctx, *m.counterParts(c, nil))
+	return errors.Join(err, m.dropFormer(ctx))
 }

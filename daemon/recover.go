@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/sigild/sigild/daemon/config"
 	"github.com/sigild/sigild/daemon/seal"
@@ -161,9 +162,11 @@ func (r *recovery) finish(ctx context.Context, detail map[string]string) error {
 	if err != nil {
 		return err
 	}
-	if next.note != "" {
-		detail["database"] = next.note
-		r.say("%s", next.note)
+	for _, note := range next.notes {
+		r.say("%s", note)
+	}
+	if len(next.notes) > 0 {
+		detail["database"] = strings.Join(next.notes, "; ")
 	}
 	if next.begin == nil {
 		return r.commit(ctx, "recover", detail)
@@ -172,7 +175,7 @@ func (r *recovery) finish(ctx context.Context, detail map[string]string) error {
 	if err := r.commit(ctx, "recover", detail); err != nil {
 		return err
 	}
-	if _, err := next.begin(ctx); err != nil {
+	if err := next.begin(ctx); err != nil {
 		return fmt.Errorf("what was bound is in force; PINs are refused until `sigild check --accept`: %w", err)
 	}
 	r.say("epoch %d", next.number)

@@ -87,6 +87,50 @@ func (t *TPM) OpenCounter(ctx context.Context, spec CounterSpec) (*Counter, erro
 	return c, nil
 }
 
+// OwnsCounter reports whether a counter is at the handle that takes auth, as
+// given to DefineCounter; also one whose definition was cut short before its
+// first increment. False when nothing is there, or something else.
+func (t *TPM) OwnsCounter(ctx context.Context, handle uint32, auth []byte) (owned bool, err error) {
+	if err := checkNVIndex(handle); err != nil {
+		return false, err
+	}
+	err = t.do(ctx, func(l *link) error {
+		public, err := l.readNVPublic(handle)
+		if errors.Is(err, ErrCounterMissing) || err == nil && !isCounter(public) {
+			return nil
+		}
+		if err == nil {
+			owned, err = l.takesAuth(t, public, auth)
+		}
+		return err
+	})
+	return owned, err
+}
+
+// takesAuth reads a counter, which the TPM refuses in another way when the
+// authorisation is wrong than when nothing was written yet.
+func (l *link) takesAuth(t *TPM, public *tpm2.TPMSNVPublic, auth []byte) (bool, error) {
+	name, err := tpm2.NVName(public)
+	if err != nil {
+		return false, err
+	}
+	c := &Counter{tpm: t, public: *public, name: *name, auth: counterAuthValue(auth)}
+	defer clear(c.auth)
+	session, err := l.openCounterSession(c)
+	if err != nil {
+		return false, err
+	}
+	_, err = l.readCounter(session)
+	l.evictCounter()
+	switch err = explainCounter(err); {
+	case err == nil, errors.Is(err, tpm2.TPMRCNVUninitialized):
+		return true, nil
+	case errors.Is(err, ErrCounterAuth), errors.Is(err, ErrCounterMissing):
+		return false, nil
+	}
+	return false, err
+}
+
 // UndefineCounter deletes a counter with the owner's authorisation. It refuses
 // to delete an NV index of another kind than DefineCounter makes.
 func (t *TPM) UndefineCounter(ctx context.Context, handle uint32) error {

@@ -13,20 +13,25 @@ const keptAttempts = 3
 // ErrNothingToAccept is returned by Accept when the database is the latest.
 var ErrNothingToAccept = errors.New("the database is the one that the TPM's counter stands for: there is nothing to accept")
 
-// Accept declares the database, as it is, to be the latest: wallets keep at most
-// 3 attempts until their next passed check. Otherwise it is Anew.
+// Accept declares the database, as it is, to be the latest: the hash tree is made
+// anew from what is there, and wallets keep at most 3 attempts until their next
+// passed check. The unclean starts are acknowledged, and the database is anchored
+// in the counters of c, which may be new ones. The caller has recorded who
+// wanted it.
 func Accept[T Tx](ctx context.Context, c Config[T]) (*Ledger[T], error) {
-	return anew(ctx, c, true)
+	return anew(ctx, c, func(ctx context.Context, l *Ledger[T]) error {
+		l.root.Accepted = l.root.Epoch
+		return l.rebuild(ctx)
+	})
 }
 
-// Anew begins a new epoch of a database that the caller has just found to be the
-// latest. It anchors the database in the counters of c, which may be new ones,
-// and acknowledges the unclean starts. The caller has recorded who wanted it.
-func Anew[T Tx](ctx context.Context, c Config[T]) (*Ledger[T], error) {
-	return anew(ctx, c, false)
+// Acknowledge is Accept for a database that the caller has just found to be the
+// latest: no wallet loses attempts.
+func Acknowledge[T Tx](ctx context.Context, c Config[T]) (*Ledger[T], error) {
+	return anew(ctx, c, func(context.Context, *Ledger[T]) error { return nil })
 }
 
-func anew[T Tx](ctx context.Context, c Config[T], older bool) (*Ledger[T], error) {
+func anew[T Tx](ctx context.Context, c Config[T], change func(context.Context, *Ledger[T]) error) (*Ledger[T], error) {
 	l := &Ledger[T]{Config: c, turn: make(chan struct{}, 1)}
 	if err := l.read(ctx); err != nil {
 		return nil, err
@@ -35,10 +40,10 @@ func anew[T Tx](ctx context.Context, c Config[T], older bool) (*Ledger[T], error
 		return nil, fmt.Errorf("%w: %w", ErrAnchorMissing, c.Missing)
 	}
 	l.root.Epoch++
-	if older {
-		l.root.Accepted = l.root.Epoch
-	}
 	if err := l.adoptCounters(ctx); err != nil {
+		return nil, err
+	}
+	if err := change(ctx, l); err != nil {
 		return nil, err
 	}
 	if err := l.burn(ctx); err != nil {
@@ -48,13 +53,58 @@ func anew[T Tx](ctx context.Context, c Config[T], older bool) (*Ledger[T], error
 	return l, nil
 }
 
+// NextEpoch begins a new epoch of a database that was just opened and not
+// refused. Nothing else changes.
+func (l *Ledger[T]) NextEpoch(ctx context.Context) error {
+	l.turn <- struct{}{}
+	defer func() { <-l.turn }()
+	if err := l.ready(ctx); err != nil {
+		return err
+	}
+	l.root.Epoch++
+	err := l.burn(ctx)
+	l.publish()
+	return err
+}
+
+// rebuild makes the hash tree from the rows, records and requests that are
+// there. Each has a MAC of its own, which is verified when it is read.
+func (l *Ledger[T]) rebuild(ctx context.Context) error {
+	return l.Disk.Update(ctx, func(tx T) error {
+		if err := tx.ClearNodes(); err != nil {
+			return err
+		}
+		var tree hash
+		seen := map[[16]byte]bool{}
+		err := tx.Each(func(id [16]byte, _ bool) (err error) {
+			if seen[id] {
+				return nil
+			}
+			seen[id] = true
+			tree, err = updateTree(tx, tree, id, [2][]byte{}, tx.Leaf(id))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		l.root.Tree = tree[:]
+		next := &version{root: l.root}
+		if next.stored, err = EncodeRoot(ctx, &next.root, l.MAC); err != nil {
+			return err
+		}
+		l.adopt(next)
+		l.heads.Store(settled(tree[:]))
+		return tx.PutRoot(next.stored)
+	})
+}
+
 // adoptCounters takes the counters of the TPM as they are.
 func (l *Ledger[T]) adoptCounters(ctx context.Context) (err error) {
 	l.root.AnchorName, l.root.UncleanName = l.Anchor.Name(), l.uncleanName()
 	if l.root.AnchorValue, err = l.readAnchor(ctx); err != nil {
 		return err
 	}
-	l.root.UncleanValue = 0
+	l.root.UncleanValue, l.root.UncleanDue = 0, 0
 	if l.Unclean != nil {
 		if l.root.UncleanValue, err = l.Unclean.Read(ctx); err != nil {
 			return err

@@ -19,6 +19,8 @@ var (
 	ErrAnchorMissing = errors.New("the TPM does not have the counter that anchors this database")
 	// ErrAnchorMoved: the counter moved while this daemon ran, and not by it.
 	ErrAnchorMoved = errors.New("the TPM's counter was moved by somebody else while the daemon ran: is a copy of the database in use?")
+	// ErrSync: the disk took a change and did not confirm it.
+	ErrSync = errors.New("the disk did not confirm a write: see that it is whole, then start the daemon anew")
 	// ErrUnclean: too many starts had to be trusted after a power cut.
 	ErrUnclean = fmt.Errorf("the TPM lost power without an orderly shutdown more than %d times since an operator last acknowledged it", UncleanMax)
 	// ErrUnanchored is returned when a change is on disk and the TPM did not
@@ -44,7 +46,10 @@ type Counter interface {
 	Read(ctx context.Context) (uint64, error)
 	// Increment adds one and gives the new value. After an error it may have
 	// been incremented or not.
+	// ErrAnchorMissing, beside its reason, when it is not there any more.
 	Increment(ctx context.Context) (uint64, error)
+	// Name tells this counter, as it was defined once, from every other: of this
+	// and other TPMs, at this and other handles, and from itself defined anew.
 	Name() []byte
 	Orderly() bool
 }
@@ -154,6 +159,12 @@ func (l *Ledger[T]) countUnclean(ctx context.Context) error {
 	if n < l.root.UncleanValue {
 		return l.refuseNil(ErrAnchorBehind)
 	}
+	if n < l.root.UncleanDue { // the start that counts it was cut short
+		l.start.Unclean = true
+		if n, err = l.Unclean.Increment(ctx); err != nil {
+			return err
+		}
+	}
 	l.unclean = n - l.root.UncleanValue
 	return nil
 }
@@ -183,10 +194,22 @@ func (l *Ledger[T]) compare(ctx context.Context, n uint64, resets uint32) (uint6
 	case l.unclean >= UncleanMax:
 		return n, l.refuseNil(fmt.Errorf("%w: %w", ErrUnclean, ErrOlderCopy))
 	}
-	l.start.Unclean, l.start.Jump = true, n-written
+	return n, l.jumped(ctx, n, resets)
+}
+
+// jumped counts an unclean start. That it is due is written first, so that a
+// start that fails half-way and is tried again counts once.
+func (l *Ledger[T]) jumped(ctx context.Context, n uint64, resets uint32) error {
+	l.start.Unclean, l.start.Jump = true, n-l.root.AnchorValue
+	next := &version{root: l.root}
+	next.root.AnchorValue, next.root.Resets = n, resets
+	next.root.UncleanDue = l.root.UncleanValue + l.unclean + 1
+	if err := l.rewrite(ctx, next); err != nil {
+		return err
+	}
 	_, err := l.Unclean.Increment(ctx) // durable before the database is trusted
 	l.unclean++
-	return n, err
+	return err
 }
 
 // burn uses up one step.
@@ -202,6 +225,9 @@ func (l *Ledger[T]) burn(ctx context.Context) error {
 func (l *Ledger[T]) increment(ctx context.Context) error {
 	l.unconfirmed = true
 	n, err := l.stepAnchor(ctx)
+	if errors.Is(err, ErrAnchorMissing) {
+		return l.refuse(err)
+	}
 	if err != nil { // the TPM may have done it, and may be back already
 		if again := l.confirm(ctx); again == nil || l.refused != nil {
 			return again
@@ -219,6 +245,9 @@ func (l *Ledger[T]) confirm(ctx context.Context) error {
 	n, err := l.readAnchor(ctx)
 	if err == nil && n+1 == l.root.AnchorValue {
 		n, err = l.stepAnchor(ctx)
+	}
+	if errors.Is(err, ErrAnchorMissing) {
+		return l.refuse(err)
 	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUnconfirmed, err)
@@ -252,15 +281,20 @@ func (l *Ledger[T]) arrived(ctx context.Context, n uint64) error {
 func (l *Ledger[T]) follow(ctx context.Context, n uint64, resets uint32) error {
 	next := &version{root: l.root}
 	next.root.AnchorValue, next.root.Resets = n, resets
+	if err := l.rewrite(ctx, next); err != nil {
+		return fmt.Errorf("%w: %w", ErrUnanchored, err)
+	}
+	l.unconfirmed = false
+	return nil
+}
+
+// rewrite replaces the root over the same tree.
+func (l *Ledger[T]) rewrite(ctx context.Context, next *version) error {
 	err := l.Disk.Update(ctx, func(tx T) error {
 		if !bytes.Equal(tx.Root(), l.stored) {
 			return l.refuse(ErrTree)
 		}
 		return l.putRoot(ctx, tx, next)
 	})
-	if err := l.written(next, err); err != nil {
-		return fmt.Errorf("%w: %w", ErrUnanchored, err)
-	}
-	l.unconfirmed = false
-	return nil
+	return l.written(next, err)
 }

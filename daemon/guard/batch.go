@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 )
 
 // operation is one caller's change; without apply it only waits for the anchor.
@@ -104,7 +105,7 @@ func (l *Ledger[T]) run(ctx context.Context, batch []*operation[T]) {
 		return
 	}
 	if err := l.confirm(ctx); err != nil {
-		batch = answerIf(batch, err, func(o *operation[T]) bool { return o.step })
+		batch = answerIf(batch, err, func(o *operation[T]) bool { return o.step || l.refused != nil })
 	}
 	batch = answerIf(batch, nil, func(o *operation[T]) bool { return o.apply == nil })
 	step := func(o *operation[T]) bool { return o.step }
@@ -154,13 +155,14 @@ func (l *Ledger[T]) ready(ctx context.Context) error {
 	case err != nil:
 		return err
 	case bytes.Equal(found, l.tried.stored):
-		l.adopt(l.tried)
-		l.unconfirmed = l.unconfirmed || l.tried.step
+		// What a failed sync left may look written and be lost with the power:
+		// nothing is built, or anchored, on it.
+		return l.refuse(ErrSync)
 	case !bytes.Equal(found, l.stored):
 		return l.refuse(ErrTree)
 	}
 	l.tried = nil
-	l.heads.Store(&heads{current: hash(l.root.Tree)})
+	l.heads.Store(settled(l.root.Tree))
 	return nil
 }
 
@@ -226,8 +228,14 @@ func (o *operation[T]) run(tx T, tree *hash) error {
 	})
 }
 
+// rootTimeout bounds the one call into the token that is made while the database
+// is held for writing.
+const rootTimeout = 3 * time.Second
+
 // putRoot writes a new root and lets readers meet it.
 func (l *Ledger[T]) putRoot(ctx context.Context, tx T, next *version) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, rootTimeout)
+	defer cancel()
 	if next.stored, err = EncodeRoot(ctx, &next.root, l.MAC); err != nil {
 		return err
 	}
@@ -235,7 +243,7 @@ func (l *Ledger[T]) putRoot(ctx context.Context, tx T, next *version) (err error
 		return err
 	}
 	l.tried = next
-	l.heads.Store(&heads{current: hash(l.root.Tree), next: hash(next.root.Tree)})
+	l.heads.Store(&heads{hash(l.root.Tree), hash(next.root.Tree)})
 	return nil
 }
 
@@ -247,6 +255,6 @@ func (l *Ledger[T]) written(next *version, err error) error {
 	}
 	l.adopt(next)
 	l.tried = nil
-	l.heads.Store(&heads{current: hash(l.root.Tree)})
+	l.heads.Store(settled(l.root.Tree))
 	return nil
 }

@@ -11,6 +11,10 @@ import (
 // does not: a caller that went away must not leave a passed check charged.
 const settleTimeout = 30 * time.Second
 
+// ErrChargeStands is returned beside a device's fault when the charge could not
+// be given back yet.
+var ErrChargeStands = errors.New("the attempt could not be given back yet")
+
 // Charge is one counted check. Settle it with exactly one of Passed, Failed and
 // Void, before giving the wallet's turn back.
 type Charge struct {
@@ -45,15 +49,27 @@ func (g *Guard) charge(ctx context.Context, wallet [16]byte, l Limits) (*Charge,
 	}
 	charged, err := g.put(ctx, v, v.row.charged(now), true)
 	c := &Charge{guard: g, limits: l, before: v.row, now: charged}
-	if errors.Is(err, ErrUnanchored) { // no check is made: a device's fault costs nothing
-		if void := c.Void(ctx); void != nil {
-			return nil, fmt.Errorf("%w; the attempt stays charged: %v", err, void)
-		}
-	}
-	if err != nil {
+	switch {
+	case err == nil:
+		return c, nil
+	case errors.Is(err, ErrSwapped):
 		return nil, err
+	case errors.Is(err, ErrUnanchored): // no check is made: a device's fault costs nothing
+		if void := c.Void(ctx); void != nil {
+			return nil, fmt.Errorf("%w: %w: %w", err, ErrChargeStands, void)
+		}
+	case charged != nil: // it may be on disk
+		c.keepVoid()
 	}
-	return c, nil
+	return nil, err
+}
+
+// keepVoid has the charge given back when the row is read next, if it was
+// written.
+func (c *Charge) keepVoid() {
+	next := *c.before
+	next.Revision = c.now.row.Revision + 1
+	c.guard.late.keep(next.Wallet, &settlement{c.now, &next})
 }
 
 // Left tells how many checks remain when this one fails.

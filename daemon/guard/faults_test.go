@@ -16,6 +16,7 @@ import (
 
 	"github.com/sigild/sigild/daemon/guard"
 	"github.com/sigild/sigild/daemon/store"
+	"github.com/sigild/sigild/daemon/wallet"
 )
 
 var errCrash = errors.New("killed here")
@@ -141,11 +142,12 @@ func (s *site) sound(least, most uint32) {
 	}
 }
 
-// A disk that failed, with the transaction on it or not, is found out about and
-// service goes on.
+// A disk that failed without the transaction on it is found out about and service
+// goes on. What it took and did not confirm is built on by nobody until a start.
 func TestFailedDiskIsFoundOutAbout(t *testing.T) {
 	for point, arm := range killPoints() {
 		t.Run(point, func(t *testing.T) {
+			unconfirmed := point == "after the transaction"
 			s := newSite(t, true)
 			s.create(1)
 			broken := false
@@ -157,6 +159,12 @@ func TestFailedDiskIsFoundOutAbout(t *testing.T) {
 					t.Fatal("acknowledged")
 				}
 				broken = false
+				if unconfirmed {
+					if err := s.guess(1); !errors.Is(err, guard.ErrSync) {
+						t.Fatalf("built on what is not known to be written: %v", err)
+					}
+					s.restart()
+				}
 				if v := s.version(1); v == 1 {
 					if err := s.change(1, 1, 0); err != nil {
 						t.Fatal(err)
@@ -506,5 +514,148 @@ func TestPanicLeavesNobodyWaiting(t *testing.T) {
 	}
 	if err := s.guess(1); err != nil {
 		t.Errorf("the next: %v", err)
+	}
+}
+
+// P4: a database from which everything was taken out is not an empty one.
+func TestP4ErasedDatabase(t *testing.T) {
+	for what, buckets := range map[string][]string{"all": {"tree", "guard", "records", "requests"}, "the tree": {"tree"}} {
+		t.Run(what, func(t *testing.T) {
+			s := newSite(t, true)
+			s.create(1, 2, 3)
+			s.edit(func(tx *bbolt.Tx) error {
+				for _, b := range buckets {
+					if err := tx.DeleteBucket([]byte(b)); err != nil {
+						return err
+					}
+					if _, err := tx.CreateBucket([]byte(b)); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if a, err := s.ledger.VerifyAll(t.Context()); !errors.Is(err, guard.ErrTree) {
+				t.Errorf("VerifyAll: %+v, %v", a, err)
+			}
+			if row, record, err := s.ledger.Leaf(t.Context(), id(1)); !errors.Is(err, guard.ErrTree) {
+				t.Errorf("Leaf: %x, %x, %v", row, record, err)
+			}
+		})
+	}
+}
+
+// A request that was written in a past that never came to be does not answer.
+func TestP4SplicedRequest(t *testing.T) {
+	s := newSite(t, true)
+	s.create(1)
+	key := wallet.RequestKey{9}
+	s.edit(func(tx *bbolt.Tx) error { return tx.Bucket([]byte("requests")).Put(key[:], []byte("done")) })
+	if value, err := s.wallets.Request(t.Context(), key); !errors.Is(err, guard.ErrCorrupt) {
+		t.Errorf("a spliced request answers %q, %v", value, err)
+	}
+	found, err := s.ledger.VerifyAll(t.Context())
+	if err != nil || len(found.Bad) != 1 {
+		t.Errorf("%+v, %v", found, err)
+	}
+	s.edit(func(tx *bbolt.Tx) error { return tx.Bucket([]byte("requests")).Delete(key[:]) })
+	if value, err := s.wallets.Request(t.Context(), key); value != nil || err != nil {
+		t.Errorf("%q, %v", value, err)
+	}
+}
+
+// One power cut counts once, however often its start fails half-way.
+func TestUncleanStartCountsOnce(t *testing.T) {
+	for point, arm := range killPoints() {
+		t.Run(point, func(t *testing.T) {
+			s := newSite(t, true)
+			s.create(1)
+			s.reboot(false)
+			broken := true
+			arm(s, &broken)
+			for range 5 {
+				if err := s.tryStart(); err == nil {
+					t.Fatal("it started")
+				}
+			}
+			s.wrapDisk, s.wrapCounter = nil, nil
+			s.start()
+			s.served()
+			if st := s.ledger.Status(); st.Unclean > 1 {
+				t.Errorf("%+v", st)
+			}
+		})
+	}
+}
+
+// A damaged node of the tree is mended by accepting, from the rows and records
+// that are whole.
+func TestDamagedTreeIsMended(t *testing.T) {
+	s := newSite(t, true)
+	s.create(1, 2, 3)
+	s.edit(func(tx *bbolt.Tx) error {
+		b := tx.Bucket([]byte("tree"))
+		node := bytes.Clone(b.Get([]byte{0}))
+		node[0] ^= 1
+		return b.Put([]byte{0}, node)
+	})
+	if _, err := s.ledger.VerifyAll(t.Context()); !errors.Is(err, guard.ErrTree) {
+		t.Fatalf("VerifyAll: %v", err)
+	}
+	s.accept()
+	s.sound(3, 3)
+	s.restart()
+	s.served()
+}
+
+// A counter that is taken away under the daemon is not waited for.
+func TestCounterDeletedUnderTheDaemon(t *testing.T) {
+	s := newSite(t, true)
+	s.create(1)
+	gone := false
+	s.wrapCounter = func(c guard.Counter) guard.Counter { return &goneCounter{c, &gone} }
+	s.restart()
+	gone = true
+	if err := s.guess(1); !errors.Is(err, guard.ErrRefused) || !errors.Is(err, guard.ErrAnchorMissing) {
+		t.Errorf("%v", err)
+	}
+	s.refused(guard.ErrAnchorMissing)
+}
+
+// goneCounter is not there any more.
+type goneCounter struct {
+	guard.Counter
+	gone *bool
+}
+
+func (c *goneCounter) Increment(ctx context.Context) (uint64, error) {
+	if *c.gone {
+		return 0, guard.ErrAnchorMissing
+	}
+	return c.Counter.Increment(ctx)
+}
+
+// A charge that no check followed is given back when the device is there again,
+// and at the latest at a stop in good order.
+func TestSettleLateAtAStop(t *testing.T) {
+	s := newSite(t, true)
+	s.create(1)
+	broken := false
+	s.wrapDisk = func(d guard.Disk[*store.Tx]) guard.Disk[*store.Tx] { return &brokenDisk{Disk: d, broken: &broken} }
+	s.restart()
+	c, err := s.guard.Charge(t.Context(), id(1), s.limits)
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken = true
+	if err := c.Void(t.Context()); err == nil {
+		t.Fatal("the disk was full")
+	}
+	broken = false
+	if err := s.guard.SettleLate(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.restart()
+	if left := s.left(1); left != 10 {
+		t.Errorf("%d attempts left", left)
 	}
 }

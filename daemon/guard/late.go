@@ -3,6 +3,8 @@ package guard
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 )
 
@@ -38,6 +40,23 @@ func (l *late) drop(wallet [16]byte, s *settlement) {
 	if l.list[wallet] == s {
 		delete(l.list, wallet)
 	}
+}
+
+// wallets lists those that wait.
+func (l *late) wallets() [][16]byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Keys(l.list))
+}
+
+// SettleLate writes what could not be written before, for a stop in good order:
+// after it the charges stand that it could not settle.
+func (g *Guard) SettleLate(ctx context.Context) error {
+	var errs []error
+	for _, wallet := range g.late.wallets() {
+		errs = append(errs, g.settleLate(ctx, wallet))
+	}
+	return errors.Join(errs...)
 }
 
 // settleLate writes what could not be written before. A row that is another by

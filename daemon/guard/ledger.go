@@ -21,13 +21,16 @@ type Tx interface {
 	PutNode(key, node []byte) error // a nil node deletes
 	GuardRow(wallet [16]byte) []byte
 	PutGuardRow(wallet [16]byte, row []byte) error // a nil row deletes
-	Record(wallet [16]byte) []byte
-	// Changes calls f for each wallet whose row or record was written since the
-	// last call, with both as they were and are; nil: none.
-	Changes(f func(wallet [16]byte, before, after [2][]byte) error) error
-	// Each calls f for every wallet that has a row or a record, some twice.
-	Each(f func(wallet [16]byte) error) error
+	// Leaf gives what the tree's entry of an id stands for: a wallet's row and
+	// record, or a request and nil; nil for what is not there.
+	Leaf(id [16]byte) [2][]byte
+	// Changes calls f for each id whose leaf was written since the last call,
+	// with the leaf as it was and is.
+	Changes(f func(id [16]byte, before, after [2][]byte) error) error
+	// Each calls f for every id that has a leaf, some twice.
+	Each(f func(id [16]byte, wallet bool) error) error
 	EachNode(f func(key, node []byte) error) error
+	ClearNodes() error
 }
 
 // Disk is the database.
@@ -88,8 +91,11 @@ type version struct {
 }
 
 // heads are the roots of the tree that a reader may meet: the current one, and
-// the one that is being written.
+// the one that is being written, if one is; else they are the same.
 type heads struct{ current, next hash }
+
+// settled are the heads while nothing is being written.
+func settled(tree []byte) *heads { return &heads{hash(tree), hash(tree)} }
 
 // Open reads the guard root and compares it with the TPM's counter. A database
 // that is not the latest opens too, and can be read, but every change is
@@ -126,7 +132,7 @@ func (l *Ledger[T]) read(ctx context.Context) error {
 		return fmt.Errorf("guard root: %w: it has no hash tree", ErrCorrupt)
 	}
 	l.root = *root
-	l.heads.Store(&heads{current: hash(root.Tree)})
+	l.heads.Store(settled(root.Tree))
 	return nil
 }
 
@@ -148,8 +154,8 @@ func (l *Ledger[T]) Settled(ctx context.Context) error {
 // before the first.
 func (l *Ledger[T]) Accepted(context.Context) (uint64, error) { return l.status.Load().Accepted, nil }
 
-// Leaf gives a wallet's row and record, verified along their path in the tree;
-// nil and nil for a wallet that does not exist. ErrCorrupt when either is not
+// Leaf gives a wallet's row and record, or a request and nil, verified along
+// their path in the tree; nil and nil for what does not exist. ErrCorrupt when either is not
 // the latest, ErrTree when the tree itself was changed.
 func (l *Ledger[T]) Leaf(ctx context.Context, wallet [16]byte) (row, record []byte, err error) {
 	for {
@@ -157,8 +163,9 @@ func (l *Ledger[T]) Leaf(ctx context.Context, wallet [16]byte) (row, record []by
 		var after *heads
 		err = l.Disk.View(ctx, func(tx T) error {
 			after = l.heads.Load()
-			row, record = tx.GuardRow(wallet), tx.Record(wallet)
-			return verifyLeaf(tx, []hash{before.current, before.next, after.current, after.next}, wallet, row, record)
+			leaf := tx.Leaf(wallet)
+			row, record = leaf[0], leaf[1]
+			return verifyLeaf(tx, []hash{before.current, before.next, after.current, after.next}, wallet, leaf)
 		})
 		if err == nil {
 			return row, record, nil

@@ -46,16 +46,17 @@ type Root struct {
 	Installation [16]byte `cbor:"1,keyasint"`
 	Epoch        uint64   `cbor:"2,keyasint"` // 1 at provisioning
 	Step         uint64   `cbor:"3,keyasint"` // version that the anchor counts
-	AnchorName   []byte   `cbor:"4,keyasint"` // TPM name of the NV index; empty without an anchor
+	AnchorName   []byte   `cbor:"4,keyasint"` // Counter.Name of the anchor
 	AnchorValue  uint64   `cbor:"5,keyasint"`
 	Keys         []byte   `cbor:"6,keyasint"` // 32 bytes: digest of the token keys' fingerprints
 	Tree         []byte   `cbor:"7,keyasint"` // 32 bytes: root of the hash tree over rows and records; empty without an anchor
 	Audit        []byte   `cbor:"8,keyasint"` // 32 bytes: head of the audit log; empty when not bound
 
-	UncleanName  []byte `cbor:"9,keyasint,omitempty"`  // TPM name of the unclean counter; empty with a durable anchor
+	UncleanName  []byte `cbor:"9,keyasint,omitempty"`  // Counter.Name of the unclean counter; empty with a durable anchor
 	UncleanValue uint64 `cbor:"10,keyasint,omitempty"` // its value when an operator last acknowledged
-	Resets       uint32 `cbor:"11,keyasint,omitempty"` // the TPM's reset count when the root was written
+	Resets       uint32 `cbor:"11,keyasint,omitempty"` // the TPM's reset count when 5 was last compared with the counter
 	Accepted     uint64 `cbor:"12,keyasint,omitempty"` // epoch that the latest acceptance of an older copy began; 0: none was
+	UncleanDue   uint64 `cbor:"13,keyasint,omitempty"` // value that the unclean counter must have reached
 }
 
 // envelope is a stored row or root: [format, body, MAC over label ‖ body].

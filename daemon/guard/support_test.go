@@ -58,7 +58,7 @@ type rootVector struct {
 		UncleanName              hexBytes
 		UncleanValue             uint64
 		Resets                   uint32
-		Accepted                 uint64
+		Accepted, UncleanDue     uint64
 	}
 	Body, MACInput, MAC, Stored hexBytes
 }
@@ -67,7 +67,7 @@ func (v *rootVector) root() *guard.Root {
 	r := v.Root
 	return &guard.Root{Installation: [16]byte(r.Installation), Epoch: r.Epoch, Step: r.Step, AnchorName: r.AnchorName,
 		AnchorValue: r.AnchorValue, Keys: r.Keys, Tree: r.Tree, Audit: r.Audit,
-		UncleanName: r.UncleanName, UncleanValue: r.UncleanValue, Resets: r.Resets, Accepted: r.Accepted}
+		UncleanName: r.UncleanName, UncleanValue: r.UncleanValue, Resets: r.Resets, Accepted: r.Accepted, UncleanDue: r.UncleanDue}
 }
 
 type vectors struct {

@@ -65,15 +65,14 @@ func hashNode(depth int, node []byte) hash {
 	return sha256.Sum256(append(append(b, byte(depth)), node...))
 }
 
-// leafEntry stands for a wallet: wallet (16) ‖ SHA-256(row) ‖ SHA-256(record), the
-// stored bytes of each; zero for one that is not there. A wallet without both
-// has no entry.
-func leafEntry(wallet [16]byte, row, record []byte) []byte {
-	if row == nil && record == nil {
+// leafEntry stands for an id: id (16) ‖ SHA-256(row) ‖ SHA-256(record), the stored
+// bytes of each; zero for one that is not there. An id without both has no entry.
+func leafEntry(id [16]byte, leaf [2][]byte) []byte {
+	if leaf[0] == nil && leaf[1] == nil {
 		return nil
 	}
-	e := append(make([]byte, 0, entrySize), wallet[:]...)
-	for _, data := range [][]byte{row, record} {
+	e := append(make([]byte, 0, entrySize), id[:]...)
+	for _, data := range leaf {
 		var sum hash
 		if data != nil {
 			sum = sha256.Sum256(data)
@@ -140,9 +139,9 @@ func (p *path) find() (at int, found []byte) {
 	return at, nil
 }
 
-// check compares a wallet's row and record with its entry.
-func (p *path) check(row, record []byte) error {
-	if _, found := p.find(); !bytes.Equal(found, leafEntry(p.wallet, row, record)) {
+// check compares a leaf with its entry.
+func (p *path) check(leaf [2][]byte) error {
+	if _, found := p.find(); !bytes.Equal(found, leafEntry(p.wallet, leaf)) {
 		return ErrCorrupt
 	}
 	return nil
@@ -150,9 +149,9 @@ func (p *path) check(row, record []byte) error {
 
 // put replaces the wallet's entry, writes the nodes above it and gives the new
 // root.
-func (p *path) put(n nodes, row, record []byte) (hash, error) {
+func (p *path) put(n nodes, leaf [2][]byte) (hash, error) {
 	at, found := p.find()
-	p.leaf = slices.Concat(p.leaf[:at], leafEntry(p.wallet, row, record), p.leaf[at+len(found):])
+	p.leaf = slices.Concat(p.leaf[:at], leafEntry(p.wallet, leaf), p.leaf[at+len(found):])
 	child, err := putNode(n, treeDepth, p.wallet, p.leaf)
 	for depth := treeDepth - 1; depth >= 0 && err == nil; depth-- {
 		inner := make([]byte, innerSize)
@@ -181,14 +180,14 @@ func updateTree(n nodes, root hash, wallet [16]byte, before, after [2][]byte) (h
 	if err != nil {
 		return root, err
 	}
-	if err := p.check(before[0], before[1]); err != nil {
+	if err := p.check(before); err != nil {
 		return root, err
 	}
-	return p.put(n, after[0], after[1])
+	return p.put(n, after)
 }
 
-// verifyLeaf verifies a wallet's row and record under one of the roots.
-func verifyLeaf(n nodes, roots []hash, wallet [16]byte, row, record []byte) error {
+// verifyLeaf verifies a leaf under one of the roots.
+func verifyLeaf(n nodes, roots []hash, wallet [16]byte, leaf [2][]byte) error {
 	top := hashNode(0, n.Node(nodeKey(0, wallet)))
 	if !slices.Contains(roots, top) {
 		return ErrTree
@@ -197,5 +196,5 @@ func verifyLeaf(n nodes, roots []hash, wallet [16]byte, row, record []byte) erro
 	if err != nil {
 		return err
 	}
-	return p.check(row, record)
+	return p.check(leaf)
 }

@@ -10,8 +10,8 @@ import (
 // Audit is what VerifyAll found.
 type Audit struct {
 	Wallets int
-	// Bad are wallets whose row or record is missing, changed or not the
-	// latest; they are locked.
+	// Bad are wallets and requests of which something is missing, changed or not
+	// the latest; such wallets are locked.
 	Bad [][16]byte
 }
 
@@ -34,7 +34,8 @@ func (l *Ledger[T]) VerifyAll(ctx context.Context) (*Audit, error) {
 	return a, err
 }
 
-// treeWallets lists the wallets that the tree has entries of.
+// treeWallets lists the ids that the tree has entries of. What has nothing else
+// counts as a wallet that was removed.
 func treeWallets(tx Tx, root hash) (map[[16]byte]bool, error) {
 	all := map[[16]byte]bool{}
 	err := tx.EachNode(func(key, node []byte) error {
@@ -55,31 +56,33 @@ func treeWallets(tx Tx, root hash) (map[[16]byte]bool, error) {
 	return all, err
 }
 
-// compare checks each wallet that the tree or the database has.
-func (a *Audit) compare(ctx context.Context, tx Tx, root hash, all map[[16]byte]bool, mac MAC) error {
-	err := tx.Each(func(wallet [16]byte) error {
-		all[wallet] = true
+// compare checks each wallet and request that the tree or the database has.
+func (a *Audit) compare(ctx context.Context, tx Tx, root hash, wallets map[[16]byte]bool, mac MAC) error {
+	err := tx.Each(func(id [16]byte, wallet bool) error {
+		wallets[id] = wallet
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	for wallet := range all {
+	for id, wallet := range wallets {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		row, record := tx.GuardRow(wallet), tx.Record(wallet)
-		p, err := readPath(tx, root, wallet)
+		leaf := tx.Leaf(id)
+		p, err := readPath(tx, root, id)
 		if err != nil {
 			return err
 		}
-		a.Wallets++
-		err = errors.Join(p.check(row, record), rowError(ctx, wallet, row, mac))
+		if err = p.check(leaf); wallet {
+			a.Wallets++
+			err = errors.Join(err, rowError(ctx, id, leaf[0], mac))
+		}
 		if err != nil && !errors.Is(err, ErrCorrupt) {
 			return err
 		}
-		if err != nil || record == nil {
-			a.Bad = append(a.Bad, wallet)
+		if err != nil || wallet && leaf[1] == nil {
+			a.Bad = append(a.Bad, id)
 		}
 	}
 	slices.SortFunc(a.Bad, func(x, y [16]byte) int { return bytes.Compare(x[:], y[:]) })

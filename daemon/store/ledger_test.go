@@ -16,7 +16,8 @@ func (p plain) Commit(ctx context.Context, apply func(*store.Tx) error) error {
 
 func (p plain) Leaf(ctx context.Context, id [16]byte) (row, record []byte, err error) {
 	err = p.View(ctx, func(tx *store.Tx) error {
-		row, record = tx.GuardRow(id), tx.Record(id)
+		leaf := tx.Leaf(id)
+		row, record = leaf[0], leaf[1]
 		return nil
 	})
 	return row, record, err

@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"context"
+	"slices"
 
 	"go.etcd.io/bbolt"
 
@@ -15,8 +16,8 @@ import (
 // goroutine and ends with the function that got it.
 type Tx struct {
 	tx *bbolt.Tx
-	// changed has, for each wallet written since the last call of Changes, its
-	// attempt counter and record as they were.
+	// changed has, for each id written since the last call of Changes, its leaf
+	// as it was.
 	changed map[seal.ID][2][]byte
 	order   []seal.ID
 }
@@ -65,22 +66,54 @@ func (t *Tx) putRecord(id seal.ID, record []byte) error {
 	return replace(t.tx.Bucket(recordBucket), id[:], record)
 }
 
-// touch remembers a wallet as it was before its first write.
+// requestLeaf begins what the hash tree has of a request.
+const requestLeaf = "sigild/request-leaf/v1"
+
+// Leaf gives what the hash tree's entry of an id stands for: a wallet's attempt
+// counter and record, or, for the first 16 bytes of a request's key, requestLeaf
+// ‖ the other 16 ‖ the request's value, and nil. Nil for what is not there.
+func (t *Tx) Leaf(id [16]byte) [2][]byte {
+	leaf := [2][]byte{t.GuardRow(id), t.Record(id)}
+	if leaf[0] != nil || leaf[1] != nil {
+		return leaf
+	}
+	key, value := t.tx.Bucket(requestBucket).Cursor().Seek(id[:])
+	if len(key) == len(wallet.RequestKey{}) && bytes.HasPrefix(key, id[:]) {
+		leaf[0] = slices.Concat([]byte(requestLeaf), key[len(id):], value)
+	}
+	return leaf
+}
+
+// putRequest writes a request down; wallet.ErrRequestReused when its key, or one
+// of the same id, is taken.
+func (t *Tx) putRequest(r *wallet.Request) error {
+	if r == nil {
+		return nil
+	}
+	id := [16]byte(r.Key[:])
+	if leaf := t.Leaf(id); leaf[0] != nil || leaf[1] != nil {
+		return wallet.ErrRequestReused
+	}
+	t.touch(id)
+	return t.tx.Bucket(requestBucket).Put(r.Key[:], r.Value)
+}
+
+// touch remembers a leaf as it was before its first write.
 func (t *Tx) touch(id seal.ID) {
 	if _, seen := t.changed[id]; seen {
 		return
 	}
-	t.changed[id] = [2][]byte{t.GuardRow(id), t.Record(id)}
+	t.changed[id] = t.Leaf(id)
 	t.order = append(t.order, id)
 }
 
-// Changes calls f for each wallet whose attempt counter or record was written
-// since the last call, with both as they were before and are now; nil: none.
+// Changes calls f for each id whose leaf was written since the last call, with
+// the leaf as it was before and is now.
 func (t *Tx) Changes(f func(id [16]byte, before, after [2][]byte) error) error {
 	changed, order := t.changed, t.order
 	t.changed, t.order = map[seal.ID][2][]byte{}, nil
 	for _, id := range order {
-		if err := f(id, changed[id], [2][]byte{t.GuardRow(id), t.Record(id)}); err != nil {
+		if err := f(id, changed[id], t.Leaf(id)); err != nil {
 			return err
 		}
 	}
@@ -88,14 +121,18 @@ func (t *Tx) Changes(f func(id [16]byte, before, after [2][]byte) error) error {
 }
 
 // Each calls f for the id of every wallet that has a record or an attempt
-// counter, in ascending order, some of them twice.
-func (t *Tx) Each(f func(id [16]byte) error) error {
-	for _, bucket := range [][]byte{recordBucket, guardBucket} {
-		err := t.tx.Bucket(bucket).ForEach(func(k, _ []byte) error {
-			if len(k) != len(seal.ID{}) {
+// counter, some of them twice, and of every request.
+func (t *Tx) Each(f func(id [16]byte, wallet bool) error) error {
+	for _, b := range []struct {
+		name   []byte
+		size   int
+		wallet bool
+	}{{requestBucket, len(wallet.RequestKey{}), false}, {recordBucket, len(seal.ID{}), true}, {guardBucket, len(seal.ID{}), true}} {
+		err := t.tx.Bucket(b.name).ForEach(func(k, _ []byte) error {
+			if len(k) != b.size {
 				return ErrNotDatabase
 			}
-			return f([16]byte(k))
+			return f([16]byte(k), b.wallet)
 		})
 		if err != nil {
 			return err
@@ -104,13 +141,22 @@ func (t *Tx) Each(f func(id [16]byte) error) error {
 	return nil
 }
 
+// ClearNodes deletes every node of the hash tree.
+func (t *Tx) ClearNodes() error {
+	if err := t.tx.DeleteBucket(treeBucket); err != nil {
+		return err
+	}
+	_, err := t.tx.CreateBucket(treeBucket)
+	return err
+}
+
 // EachNode calls f for every node of the hash tree in the order of the keys.
 func (t *Tx) EachNode(f func(key, node []byte) error) error {
 	return t.tx.Bucket(treeBucket).ForEach(f)
 }
 
 func (t *Tx) create(w *wallet.NewWallet) error {
-	if err := putRequest(t.tx, &w.Request); err != nil {
+	if err := t.putRequest(&w.Request); err != nil {
 		return err
 	}
 	records := t.tx.Bucket(recordBucket)
@@ -136,7 +182,7 @@ func (t *Tx) replace(c *wallet.Change) error {
 	if !bytes.Equal(t.Record(c.Wallet), c.Prev) {
 		return wallet.ErrConflict
 	}
-	if err := putRequest(t.tx, c.Request); err != nil {
+	if err := t.putRequest(c.Request); err != nil {
 		return err
 	}
 	for _, a := range c.Addresses {

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 
 	"go.etcd.io/bbolt"
@@ -17,8 +18,7 @@ type Ledger interface {
 	// Commit runs apply in one transaction, perhaps more than once and together
 	// with others. It is on disk and anchored when Commit returns nil.
 	Commit(ctx context.Context, apply func(*Tx) error) error
-	// Leaf gives a wallet's attempt counter and record, verified to be the
-	// latest; nil and nil for a wallet that does not exist.
+	// Leaf gives what Tx.Leaf does, verified to be the latest.
 	Leaf(ctx context.Context, wallet [16]byte) (row, record []byte, err error)
 	// Settled waits until everything that is in the database is anchored.
 	Settled(ctx context.Context) error
@@ -63,14 +63,19 @@ func (s *Wallets) Remove(ctx context.Context, r wallet.Removal) error {
 	return s.ledger.Commit(ctx, func(tx *Tx) error { return tx.remove(&r) })
 }
 
-// Request gives what was stored for a request's key, or nil. What it tells was
-// done is anchored: a request is answered from it.
+// Request gives what was stored for a request's key, or nil; verified to be of
+// this very database, and anchored: a request is answered from it.
 func (s *Wallets) Request(ctx context.Context, key wallet.RequestKey) ([]byte, error) {
-	data, err := s.get(ctx, requestBucket, key[:])
-	if err != nil || data == nil {
+	id := [16]byte(key[:])
+	leaf, record, err := s.ledger.Leaf(ctx, id)
+	if err != nil || leaf == nil && record == nil {
 		return nil, err
 	}
-	return data, s.ledger.Settled(ctx)
+	value, is := bytes.CutPrefix(leaf, append([]byte(requestLeaf), key[len(id):]...))
+	if !is {
+		return nil, wallet.ErrRequestReused // by another key that begins alike
+	}
+	return value, s.ledger.Settled(ctx)
 }
 
 // ByAddress finds a relay's wallet by the address of one of its accounts;
@@ -106,15 +111,4 @@ func (s *Store) Count(ctx context.Context) (n uint64, err error) {
 		return nil
 	})
 	return n, err
-}
-
-func putRequest(tx *bbolt.Tx, r *wallet.Request) error {
-	if r == nil {
-		return nil
-	}
-	requests := tx.Bucket(requestBucket)
-	if requests.Get(r.Key[:]) != nil {
-		return wallet.ErrRequestReused
-	}
-	return requests.Put(r.Key[:], r.Value)
 }

@@ -135,9 +135,10 @@ func (s *Service) resealOpened(ctx context.Context, c *resealing, key RequestKey
 		return err
 	}
 	d := &done{Digest: c.digest, Wallet: c.wallet, Time: now}
-	if err := s.rewrite(ctx, c.newPIN, o, key, d, nil); err != nil {
+	err := s.rewrite(ctx, c.newPIN, o, key, d, nil)
+	s.endWallet(ctx, c.wallet) // also when it is not known to be written
+	if err != nil {
 		return err
 	}
-	s.endWallet(ctx, c.wallet)
 	return s.audit(ctx, c.event("ok"))
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sigild/sigild/daemon/guard"
 	"github.com/sigild/sigild/daemon/policy"
 	"github.com/sigild/sigild/daemon/seal"
 	"github.com/sigild/sigild/daemon/wallet"
@@ -338,5 +339,43 @@ func TestFreezeEndsAnUnlockThatIsBeingMade(t *testing.T) {
 	}
 	if err := b.objectsLeft(); err != nil {
 		t.Error(err)
+	}
+}
+
+// unanchored takes one change and does not confirm it.
+type unanchored struct {
+	wallet.Store
+	once bool
+}
+
+func (u *unanchored) Replace(ctx context.Context, c wallet.Change) error {
+	err := u.Store.Replace(ctx, c)
+	if u.once && err == nil {
+		u.once = false
+		return guard.ErrUnanchored
+	}
+	return err
+}
+
+// An unlock ends by a PIN change also when the change was confirmed only to its
+// retry.
+func TestUnconfirmedPINChangeEndsUnlocks(t *testing.T) {
+	b := newBench(t)
+	id := b.create(t, "r").Info.Header.Wallet
+	disk := &unanchored{Store: b.store}
+	b.Service.Store = disk
+	if _, err := b.unlock(id, goodPIN, anything()); err != nil {
+		t.Fatal(err)
+	}
+	disk.once = true
+	r := &wallet.ChangePINRequest{Peer: b.peer, RequestID: "c", Wallet: id, PIN: []byte(goodPIN), NewPIN: []byte("518263")}
+	if _, err := b.ChangePIN(t.Context(), r); !errors.Is(err, guard.ErrUnanchored) {
+		t.Fatalf("%v", err)
+	}
+	if b.Unlocks() != 0 {
+		t.Error("the unlock outlives the change")
+	}
+	if done, err := b.ChangePIN(t.Context(), r); err != nil || !done.Existing {
+		t.Errorf("the retry: %+v, %v", done, err)
 	}
 }
