@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"slices"
 	"testing"
 
 	"github.com/sigild/sigild/daemon/daemontest"
@@ -28,7 +29,8 @@ func openWallets(t testing.TB, h *daemontest.Host, id seal.ID, mac guard.MAC) *s
 	if err != nil {
 		t.Fatal(err)
 	}
-	auth, err := mac(ctx, append([]byte("sigild/nv/v1"), id[:]...))
+	definition := root.AnchorName[34:] // after the TPM name
+	auth, err := mac(ctx, slices.Concat([]byte("sigild/nv/v1"), id[:], definition))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,15 +41,25 @@ func openWallets(t testing.TB, h *daemontest.Host, id seal.ID, mac guard.MAC) *s
 	t.Cleanup(func() { _ = chip.Close() })
 	c := guard.Config[*store.Tx]{Disk: db, MAC: mac, Installation: id, Keys: root.Keys,
 		Resets: func(ctx context.Context) (uint32, error) { k, err := chip.Clock(ctx); return k.ResetCount, err }}
-	if c.Anchor, err = chip.OpenCounter(ctx, tpm.CounterSpec{Handle: 0x01800151, Orderly: true, Auth: auth[:], Name: root.AnchorName}); err != nil {
-		t.Fatal(err)
+	counter := func(handle uint32, orderly bool, name []byte) guard.Counter {
+		found, err := chip.OpenCounter(ctx, tpm.CounterSpec{Handle: handle, Orderly: orderly, Auth: auth[:], Name: name[:34]})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return counterOf{found, definition}
 	}
-	if c.Unclean, err = chip.OpenCounter(ctx, tpm.CounterSpec{Handle: 0x01800152, Auth: auth[:], Name: root.UncleanName}); err != nil {
-		t.Fatal(err)
-	}
+	c.Anchor, c.Unclean = counter(0x01800151, true, root.AnchorName), counter(0x01800152, false, root.UncleanName)
 	l, err := guard.Open(ctx, c)
 	if err != nil || l.Status().Refused != nil {
 		t.Fatal(err, l.Status().Refused)
 	}
 	return db.Wallets(l)
 }
+
+// counterOf is a counter under the name that the guard root has of it.
+type counterOf struct {
+	*tpm.Counter
+	definition []byte
+}
+
+func (c counterOf) Name() []byte { return slices.Concat(c.Counter.Name(), c.definition) }
