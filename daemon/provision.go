@@ -24,9 +24,12 @@ type ProvisionOptions struct {
 	Ask Prompt
 	// Progress gets one line a step.
 	Progress func(line string)
-	// ShowCode shows the recovery code. Provisioning is complete only after it
-	// returned nil, so that a code that nobody saw never guards anything.
-	ShowCode func(code []byte) error
+	// Split has the recovery code shown as shares of it only.
+	Split Split
+	// ShowCode shows the recovery code: itself, or its shares. Provisioning is
+	// complete only after it returned nil, so that a code that nobody saw never
+	// guards anything.
+	ShowCode ShowCode
 	// WeakPIN accepts a user PIN that is visibly under 128 bits, for tokens
 	// that cannot take a longer one.
 	WeakPIN bool
@@ -39,6 +42,9 @@ const minTokenPIN = 22
 // TPM's host key and sealed PIN, the recovery code, the database. It can be
 // repeated after an interruption; once it was complete it gives ErrProvisioned.
 func Provision(ctx context.Context, c *config.Config, o ProvisionOptions) (err error) {
+	if err := o.Split.check(); err != nil {
+		return err
+	}
 	if _, err := protect(); err != nil {
 		return err
 	}
@@ -336,7 +342,7 @@ func (p *provisioning) finish(ctx context.Context, host, pin []byte) error {
 	if err != nil {
 		return err
 	}
-	if err := p.options.ShowCode(code); err != nil {
+	if err := p.options.Split.show(code, p.options.ShowCode); err != nil {
 		return fmt.Errorf("the recovery code was not shown, so nothing was completed: %w", err)
 	}
 	return p.db.Put(ctx, map[store.Document][]byte{store.Installation: document, store.GuardRoot: root})

@@ -19,8 +19,11 @@ var ErrRecoveryCode = errors.New("this is not the recovery code of this installa
 
 // RecoverOptions are what a recovery asks of and tells its operator.
 type RecoverOptions struct {
-	// AskCode gets the recovery code.
+	// AskCode gets the recovery code or, one after the other, shares of it.
 	AskCode Prompt
+	// AskAgain, when it is set, is told of a mistyped, repeated or foreign part,
+	// and then AskCode is asked for it again; else that is an error.
+	AskAgain func(err error)
 	// Ask gets the token's user PIN where neither code nor configuration give it.
 	Ask Prompt
 	// Progress gets one line a step.
@@ -29,8 +32,10 @@ type RecoverOptions struct {
 	// provisioned one.
 	NewTPM bool
 	// ShowCode, when it is set, replaces the recovery code instead of binding
-	// anything anew: it shows the new code, which is valid once it returned nil.
-	ShowCode func(code []byte) error
+	// anything anew: it shows the new code, itself or as the shares that Split
+	// asks for. The new code is valid once it returned nil.
+	ShowCode ShowCode
+	Split    Split
 }
 
 // recovery is a maintenance that the recovery code authorises.
@@ -48,8 +53,12 @@ type recovery struct {
 // present measured state, with the recovery code: after an update of firmware
 // or kernel that nobody predicted, or on a new TPM. Only the present state is
 // approved afterwards, and a new epoch begins. Errors: ErrRecoveryCode,
-// seal.ErrRecoveryCode, tpm.ErrSRKChanged without NewTPM; nothing was changed.
+// seal.ErrRecoveryCode, those of seal.Shares, tpm.ErrSRKChanged without NewTPM;
+// nothing was changed.
 func Recover(ctx context.Context, c *config.Config, o RecoverOptions) (err error) {
+	if err := o.Split.check(); err != nil {
+		return err
+	}
 	m, err := openMaintenance(ctx, c, o.Progress)
 	if err != nil {
 		return err
@@ -95,7 +104,7 @@ func (r *recovery) checkTPM() error {
 // open asks for the code, logs in to the token, and verifies all that was read
 // so far.
 func (r *recovery) open(ctx context.Context) (err error) {
-	if r.code, err = r.options.AskCode(ctx, "Recovery code"); err != nil {
+	if r.code, err = askCode(ctx, r.options.AskCode, r.options.AskAgain); err != nil {
 		return err
 	}
 	for _, h := range r.doc.HostKeys {
@@ -237,7 +246,7 @@ func (r *recovery) replaceCode(ctx context.Context) error {
 	if err := r.sealSecrets(code); err != nil {
 		return err
 	}
-	if err := r.options.ShowCode(code); err != nil {
+	if err := r.options.Split.show(code, r.options.ShowCode); err != nil {
 		return fmt.Errorf("the new recovery code was not shown, so the old one stays valid: %w", err)
 	}
 	return r.commit(ctx, "recoveryCode", nil)

@@ -1,10 +1,7 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"os"
 
 	"github.com/spf13/cobra"
 
@@ -19,11 +16,14 @@ func newProvision() *cobra.Command {
 		Long: "Makes the token's long-lived keys and the TPM's host key, binds both to the host's measured state,\n" +
 			"and shows the recovery code once. It can be repeated after an interruption, and refuses a second time.\n\n" +
 			"The recovery code rebuilds the TPM's part after a firmware change or on another machine. Who holds it and\n" +
-			"the token can make a second host: keep it apart from both. It cannot be shown again.",
+			"the token can make a second host: keep it apart from both. It cannot be shown again.\n\n" +
+			"With --shares and --threshold the code is shown as shares only, one to each keeper: any of them as many as the\n" +
+			"threshold says give the code back, and fewer tell nothing about it.",
 		Args: cobra.NoArgs,
 	}
 	fd := pinFlag(c)
-	codeFD := c.Flags().Int("code-fd", -1, "write the recovery code to this file descriptor, without asking to confirm it")
+	codeFD := c.Flags().Int("code-fd", -1, "write the recovery code, or its shares, to this file descriptor, one a line, without asking to confirm it")
+	split := splitFlags(c)
 	weak := c.Flags().Bool("accept-weak-token-pin", false, "accept a user PIN of under 128 bits, for tokens that take no longer one")
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		cfg, err := load(c)
@@ -34,7 +34,8 @@ func newProvision() *cobra.Command {
 		err = daemon.Provision(c.Context(), cfg, daemon.ProvisionOptions{
 			Ask:      source.Secret,
 			Progress: func(line string) { fmt.Fprintln(c.ErrOrStderr(), line) },
-			ShowCode: func(code []byte) error { return showCode(c, *codeFD, code) },
+			Split:    *split,
+			ShowCode: func(parts [][]byte) error { return showCode(c, *codeFD, *split, parts) },
 			WeakPIN:  *weak,
 		})
 		if err == nil {
@@ -43,36 +44,6 @@ func newProvision() *cobra.Command {
 		return err
 	}
 	return c
-}
-
-// showCode gives the recovery code to a person, who confirms having written it
-// down, or to a descriptor.
-func showCode(c *cobra.Command, fd int, code []byte) error {
-	if fd >= 0 {
-		return writeCode(fd, code)
-	}
-	if _, err := fmt.Fprintf(c.OutOrStdout(), "\nRecovery code (shown once; it is valid only after \"provisioned\"):\n\n    %s\n\n", code); err != nil {
-		return err
-	}
-	return confirmCode(c.Context(), code)
-}
-
-func writeCode(fd int, code []byte) error {
-	f := os.NewFile(uintptr(fd), "recovery code")
-	if f == nil {
-		return fmt.Errorf("--code-fd %d is not an open file descriptor", fd)
-	}
-	line := append(append(make([]byte, 0, len(code)+1), code...), '\n')
-	defer clear(line)
-	_, err := f.Write(line)
-	return errors.Join(err, f.Close())
-}
-
-// confirmCode asks for the last group of the code.
-func confirmCode(ctx context.Context, code []byte) error {
-	last := code[len(code)-4:]
-	terminal := ask.Source{FD: -1}
-	return terminal.Confirm(ctx, "Write it down now. Type its last four characters to confirm", last)
 }
 
 func newForgetRefusal() *cobra.Command {

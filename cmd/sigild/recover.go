@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -18,17 +19,23 @@ func newRecover() *cobra.Command {
 		Short: "Bind the host anew to its present measured state, with the recovery code",
 		Long: "After an update of firmware, boot loader or kernel that was not announced with `sigild reseal`, the TPM\n" +
 			"refuses the host key and the token's PIN. This asks for the recovery code, makes both anew under the present\n" +
-			"state, and begins a new epoch. Do it only when you know why the PCRs that sigild names have changed.\n\n" +
+			"state, and begins a new epoch. Do it only when you know why the PCRs that sigild names have changed.\n" +
+			"Where the code was split, it asks for as many shares as are needed.\n\n" +
 			"With --replace-code nothing is bound anew: the code that you give is replaced by a new one, shown once.\n" +
-			"Copies of the database from before still open with the old code.\n\nStop the daemon first.",
+			"Copies of the database from before still open with the old code. --shares and --threshold split the new one.\n\n" +
+			"Stop the daemon first.",
 		Args: cobra.NoArgs,
 	}
 	fd := pinFlag(c)
-	codeFD := c.Flags().Int("code-fd", -1, "read the recovery code from this file descriptor instead of asking")
+	codeFD := c.Flags().Int("code-fd", -1, "read the recovery code, or its shares, from this file descriptor, one a line, instead of asking")
 	newTPM := c.Flags().Bool("new-tpm", false, "the TPM is another one than at provisioning, or was cleared")
 	replace := c.Flags().Bool("replace-code", false, "replace the recovery code, and do nothing else")
-	newCodeFD := c.Flags().Int("new-code-fd", -1, "write the new code to this file descriptor, without asking to confirm it")
+	newCodeFD := c.Flags().Int("new-code-fd", -1, "write the new code, or its shares, to this file descriptor, one a line, without asking to confirm it")
+	split := splitFlags(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		if *split != (daemon.Split{}) && !*replace {
+			return &usageError{errors.New("--shares and --threshold go with --replace-code")}
+		}
 		cfg, err := load(c)
 		if err != nil {
 			return err
@@ -36,10 +43,14 @@ func newRecover() *cobra.Command {
 		code, pin := ask.Source{FD: *codeFD}, ask.Source{FD: *fd}
 		o := daemon.RecoverOptions{AskCode: code.Secret, Ask: pin.Secret, NewTPM: *newTPM,
 			Progress: func(line string) { fmt.Fprintln(c.ErrOrStderr(), line) }}
+		if *codeFD == ask.Terminal {
+			o.AskAgain = func(err error) { fmt.Fprintf(c.ErrOrStderr(), "%v\n", err) }
+		}
 		done := "recovered: start the daemon"
 		if *replace {
-			o.ShowCode = func(code []byte) error { return showCode(c, *newCodeFD, code) }
-			done = "provisioned with the new recovery code; destroy the old one"
+			o.Split = *split
+			o.ShowCode = func(parts [][]byte) error { return showCode(c, *newCodeFD, *split, parts) }
+			done = "provisioned with the new recovery code; destroy the old one, or its shares"
 		}
 		if err := daemon.Recover(c.Context(), cfg, o); err != nil {
 			return err

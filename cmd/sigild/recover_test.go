@@ -179,16 +179,17 @@ func (m *measured) sigild(secret []byte, args ...string) (written []byte, output
 	in, out := m.pipe(), m.pipe()
 	defer in.read.Close()
 	defer out.read.Close()
-	if _, err := in.write.Write(append(bytes.Clone(secret), '\n')); err != nil {
+	_, err = in.write.Write(append(bytes.Clone(secret), '\n'))
+	if err := errors.Join(err, in.write.Close()); err != nil {
 		m.t.Fatal(err)
 	}
 	cmd := m.Command(m.ctx, args...)
 	cmd.ExtraFiles = []*os.File{in.read, out.write}
 	text, err := cmd.CombinedOutput()
-	if closing := errors.Join(in.write.Close(), out.write.Close()); closing != nil {
+	if closing := out.write.Close(); closing != nil {
 		m.t.Fatal(closing)
 	}
-	buf := make([]byte, 256)
+	buf := make([]byte, 4096) // also many shares
 	n, _ := out.read.Read(buf)
 	return bytes.TrimSpace(buf[:n]), string(text), err
 }

@@ -49,8 +49,13 @@ func NewRecoveryCode() []byte {
 func formatCode(raw []byte) []byte {
 	text := crockford.AppendEncode(make([]byte, 0, 64), raw)
 	defer clear(text)
-	text = append(text, checkGroup(raw)...)
-	code := make([]byte, 0, 64)
+	text = append(text, hashGroup(checkLabel, raw)...)
+	return grouped(text)
+}
+
+// grouped puts a dash between each four characters.
+func grouped(text []byte) []byte {
+	code := make([]byte, 0, len(text)+len(text)/recoveryGroup)
 	for i := 0; i < len(text); i += recoveryGroup {
 		if i > 0 {
 			code = append(code, '-')
@@ -58,15 +63,6 @@ func formatCode(raw []byte) []byte {
 		code = append(code, text[i:i+recoveryGroup]...)
 	}
 	return code
-}
-
-// checkGroup is the first 20 bits of a hash of the code, as four characters.
-func checkGroup(raw []byte) []byte {
-	message := append([]byte(checkLabel), raw...)
-	defer clear(message)
-	sum := sha256.Sum256(message)
-	defer clear(sum[:])
-	return crockford.AppendEncode(nil, sum[:5])[:recoveryGroup]
 }
 
 // ParseRecoveryCode reads a code as people type it: case, blanks and dashes do
@@ -83,7 +79,7 @@ func ParseRecoveryCode(code []byte) ([]byte, error) {
 		clear(raw)
 		return nil, ErrRecoveryCode
 	}
-	if subtle.ConstantTimeCompare(checkGroup(raw), text[size:]) != 1 {
+	if subtle.ConstantTimeCompare(hashGroup(checkLabel, raw), text[size:]) != 1 {
 		clear(raw)
 		return nil, ErrRecoveryCode
 	}
