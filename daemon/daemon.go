@@ -15,6 +15,7 @@ import (
 	"github.com/sigild/sigild/daemon/audit"
 	"github.com/sigild/sigild/daemon/channel"
 	"github.com/sigild/sigild/daemon/config"
+	"github.com/sigild/sigild/daemon/confine"
 	"github.com/sigild/sigild/daemon/entropy"
 	"github.com/sigild/sigild/daemon/guard"
 	"github.com/sigild/sigild/daemon/metrics"
@@ -33,6 +34,8 @@ type Options struct {
 	Reload <-chan os.Signal
 	Load   func() (*config.Config, error)
 	Level  *slog.LevelVar // of Logger
+	// ConfigPath is where Load reads the configuration.
+	ConfigPath string
 
 	anchorMayDiffer bool // for the command that changes it
 }
@@ -61,6 +64,7 @@ type Daemon struct {
 	// that nothing of this process is swapped out.
 	collector    collector
 	memoryLocked bool
+	confined     confine.State
 	metrics      *metrics.Metrics
 }
 

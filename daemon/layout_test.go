@@ -32,6 +32,7 @@ var allowed = map[string][]string{
 	"ipc/ipctest":              {"ipc", "daemon/channel"},
 	"daemon":                   {"*"},
 	"daemon/config":            {},
+	"daemon/confine":           {},
 	"daemon/wallet":            {"daemon/seal", "daemon/policy", "daemon/wipe"},
 	"daemon/entropy":           {"daemon/wipe"},
 	"daemon/entropy/kmstest":   {"daemon/entropy"},

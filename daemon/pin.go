@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -39,7 +40,11 @@ func tokenPIN(ctx context.Context, c config.Token, unseal func(context.Context) 
 		if dir == "" {
 			return nil, fmt.Errorf("token.pin names the systemd credential %q, but systemd gave none (CREDENTIALS_DIRECTORY is not set)", name)
 		}
-		return readSecret(filepath.Join(dir, name))
+		pin, err := readSecret(filepath.Join(dir, name))
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) { // an empty folder is not even ours to look into
+			return nil, fmt.Errorf("systemd gave this service no credential %q (is /etc/credstore.encrypted/%[1]s there?): %w", name, err)
+		}
+		return pin, err
 	}
 	return nil, errors.New("token.pin names no source")
 }

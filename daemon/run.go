@@ -29,11 +29,15 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 	if err != nil {
 		return err
 	}
+	confined, err := confineProcess(c, o.ConfigPath)
+	if err != nil {
+		return err
+	}
 	d, err := Open(ctx, c, o)
 	if err != nil {
 		return err
 	}
-	d.memoryLocked = locked
+	d.memoryLocked, d.confined = locked, confined
 	defer func() { err = errors.Join(err, d.Close()) }()
 	listener, err := listen(c.Socket)
 	if err != nil {
@@ -46,7 +50,8 @@ func Run(ctx context.Context, c *config.Config, o Options) (err error) {
 // announce logs that the socket is served, and what is missing.
 func (d *Daemon) announce() {
 	attributes := []any{"installation", hexText(d.doc.ID[:]), "socket", d.config.Socket.Path,
-		"identityKey", hexText(d.identityKey()), "version", d.options.Version, "dev", d.config.Dev}
+		"identityKey", hexText(d.identityKey()), "version", d.options.Version, "dev", d.config.Dev,
+		"landlock", d.confined.ABI}
 	state, reasons := d.health.report()
 	if state == stateReady {
 		d.log.Info(stateReady, attributes...)

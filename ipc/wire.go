@@ -63,8 +63,19 @@ type StatusResult struct {
 	// Wallets is the number of wallets.
 	Wallets  int            `json:"wallets"`
 	PINCheck PINCheckStatus `json:"pinCheck"`
+	// Landlock is what the kernel keeps from the daemon's process.
+	Landlock LandlockStatus `json:"landlock"`
 	// Notes are sentences for the operator.
 	Notes []string `json:"notes,omitempty"`
+}
+
+// LandlockStatus describes how the daemon's process is confined.
+type LandlockStatus struct {
+	// ABI is the kernel's version of Landlock; 0: none is in force.
+	ABI int `json:"abi"`
+	// Restricts lists what is limited to the configuration's needs: "files",
+	// "deviceControl" (ioctl), "tcp".
+	Restricts []string `json:"restricts"`
 }
 
 // StatusReason is one thing that is wrong.

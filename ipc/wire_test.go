@@ -44,7 +44,7 @@ func TestWireNames(t *testing.T) {
 		{ipc.SignMessageParams{WalletID: id, Message: id}, `{"walletId":"0xab","message":"0xab"}`},
 		{
 			ipc.StatusResult{
-				APIVersion: "1", Version: "v", State: "ready", Dev: true, Installation: id, IdentityKey: id, Wallets: 2, Notes: []string{"n"},
+				APIVersion: "1", Version: "v", State: "ready", Dev: true, Installation: id, IdentityKey: id, Wallets: 2, Notes: []string{"n"}, Landlock: ipc.LandlockStatus{ABI: 7, Restricts: []string{"files"}},
 				Token:    ipc.TokenStatus{Model: "m", Manufacturer: "f", Serial: "s", Firmware: "w", Enforcement: "token", Custody: "token", WrapMechanism: "x", Generation: 1},
 				TPM:      ipc.TPMStatus{Manufacturer: "m", Firmware: "w", PCRProfile: "uki", PCRs: []int{7}},
 				Entropy:  ipc.EntropyStatus{Sources: []string{"kms"}, Dropped: []string{"tpm"}},
@@ -53,7 +53,7 @@ func TestWireNames(t *testing.T) {
 			`{"apiVersion":"1","version":"v","state":"ready","dev":true,"installation":"0xab","identityKey":"0xab",` +
 				`"token":{"model":"m","manufacturer":"f","serial":"s","firmware":"w","enforcement":"token","custody":"token","wrapMechanism":"x","generation":1},` +
 				`"tpm":{"manufacturer":"m","firmware":"w","pcrProfile":"uki","pcrs":[7]},"entropy":{"sources":["kms"],"dropped":["tpm"]},"wallets":2,` +
-				`"pinCheck":{"argon2":"a","anchor":"orderly","failures":10,"plainPin":true},"notes":["n"]}`,
+				`"pinCheck":{"argon2":"a","anchor":"orderly","failures":10,"plainPin":true},"landlock":{"abi":7,"restricts":["files"]},"notes":["n"]}`,
 		},
 	} {
 		if got, err := json.Marshal(test.value); err != nil || string(got) != test.want {

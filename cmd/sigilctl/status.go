@@ -59,6 +59,7 @@ func statusText(s *ipc.StatusResult) string {
 	t.add("randomness", strings.Join(s.Entropy.Sources, ", "))
 	t.add("left out", strings.Join(s.Entropy.Dropped, ", "))
 	t.add("PIN check", pinCheckText(s.PINCheck))
+	t.add("confined", landlockText(s.Landlock))
 	return t.String()
 }
 
@@ -82,6 +83,13 @@ func pinCheckText(p ipc.PINCheckStatus) string {
 		return strings.Join(append(parts, "this user may send plain PINs"), ", ")
 	}
 	return strings.Join(append(parts, "this user may not send plain PINs"), ", ")
+}
+
+func landlockText(l ipc.LandlockStatus) string {
+	if l.ABI == 0 {
+		return "" // a note says why, or the daemon is too old to tell
+	}
+	return fmt.Sprintf("by Landlock ABI %d: %s", l.ABI, strings.Join(l.Restricts, ", "))
 }
 
 func numbers(list []int) string { return strings.Trim(fmt.Sprint(list), "[]") }

@@ -31,9 +31,13 @@ func newRun() *cobra.Command {
 		reload := make(chan os.Signal, 1)
 		signal.Notify(reload, syscall.SIGHUP)
 		defer signal.Stop(reload)
+		path, err := c.Flags().GetString("config")
+		if err != nil {
+			return err
+		}
 		source := ask.Source{FD: *fd}
 		log, level := daemon.NewLeveledLogger(c.ErrOrStderr(), cfg.Log)
-		return daemon.Run(c.Context(), cfg, daemon.Options{Ask: source.Secret, Version: version, Logger: log, Level: level,
+		return daemon.Run(c.Context(), cfg, daemon.Options{Ask: source.Secret, Version: version, Logger: log, Level: level, ConfigPath: path,
 			Reload: reload, Load: func() (*daemon.Config, error) { return load(c) }})
 	}
 	return c

@@ -33,6 +33,7 @@ func (c *Config) check() error {
 		lasting("wallets.delete_grace", c.Wallets.DeleteGrace, 10*365*24*time.Hour),
 		oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error"),
 		oneOf("log.format", c.Log.Format, "text", "json"), c.Metrics.check(), c.checkMetricsPath(), c.Ethereum.check(),
+		c.checkLandlock(),
 	)
 }
 

@@ -29,6 +29,7 @@ type Config struct {
 	Metrics Metrics `toml:"metrics"`
 	// Ethereum is what programs that take sigild for a node are told.
 	Ethereum Ethereum `toml:"ethereum"`
+	Landlock Landlock `toml:"landlock"`
 }
 
 // Socket is where relays connect.
@@ -165,6 +166,7 @@ func Default() Config {
 		Log:      Log{Level: "info", Format: "text"},
 		Metrics:  Metrics{Mode: "0660"},
 		Ethereum: Ethereum{Accounts: 100, SignTransactionResult: "raw"},
+		Landlock: Landlock{Enable: true},
 	}
 }
 

@@ -157,6 +157,7 @@ func (h *Host) WriteConfig() error {
 		{"tpm", fmt.Sprintf("device = %q\nprofile = \"uki\"", h.device())},
 		{"kms", h.kms()},
 		{"entropy", ""}, {"pin", ""}, {"guard", ""}, {"limits", ""}, {"log", ""}, {"metrics", ""}, {"ethereum", ""},
+		{"landlock", h.landlock()},
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "dev = %t\n", h.Dev)
@@ -164,6 +165,14 @@ func (h *Host) WriteConfig() error {
 		fmt.Fprintf(&b, "\n[%s]\n%s\n%s\n", s.name, s.lines, h.Config[s.name])
 	}
 	return os.WriteFile(h.ConfigPath(), []byte(b.String()), 0o600)
+}
+
+// landlock lets a test's module write where it was put.
+func (h *Host) landlock() string {
+	if h.Module == Module || h.Config["landlock"] != "" {
+		return ""
+	}
+	return fmt.Sprintf("write = [%q]", filepath.Dir(h.Module))
 }
 
 // kms gives the lines that name the KMS endpoint.

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -267,6 +268,32 @@ func (f *Faults) Measure() (sessions, objects int) {
 	f.t.Helper()
 	f.tell(false, "measure 0")
 	return f.Calls("sessions"), f.Calls("objects")
+}
+
+// Try has the module do, in the process that has it loaded, what it has no
+// business to: "read" or "create" a file, "run" a program, "connect" to a TCP
+// port of this host. It returns what a thread of the module's own got, which is
+// nil when it was done. TriedByCall says what the next call of a function did.
+func (f *Faults) Try(what, argument string) error {
+	f.t.Helper()
+	f.tell(false, "try %s %s", what, argument)
+	return tried(f.Calls("tried"))
+}
+
+// TriedByCall is what the first call of a function after Try got when it tried
+// the same; false when there was none yet.
+func (f *Faults) TriedByCall() (got error, was bool) {
+	f.t.Helper()
+	n := f.Calls("tried.call")
+	return tried(n), n != 0
+}
+
+// tried reads the module's tally, where 1000 stands for success.
+func tried(n int) error {
+	if n == 1000 {
+		return nil
+	}
+	return syscall.Errno(n)
 }
 
 // Calls returns how often the function was called, by all processes.

@@ -22,6 +22,11 @@
  *   wrong N           the next N ECDSA signatures are wrong (-1: all)
  *   learn B           remember the values of session key pairs made from now on
  *   nonce B           sign by those with the nonce 1, every time
+ *   try WHAT ARG      does what a module that was broken into would: "read" or
+ *                     "create" a file, "run" a program, "connect" to a TCP port of
+ *                     this host. The tally "tried" has what the thread of commands
+ *                     got, and "tried.call" what the next call of a function did:
+ *                     the number of the error, or 1000
  *   measure           counts open sessions and session objects into the tallies
  *                     "sessions" and "objects"
  *
@@ -32,8 +37,11 @@
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
+#include <spawn.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -101,7 +109,7 @@ static pthread_rwlock_t inside = PTHREAD_RWLOCK_INITIALIZER;
 static long calls_inside;
 static pthread_cond_t cleared = PTHREAD_COND_INITIALIZER;
 static FILE *commands, *answers;
-enum { T_sessions = FUNCTIONS, T_objects, TALLIES };
+enum { T_sessions = FUNCTIONS, T_objects, T_tried, T_tried_call, TALLIES };
 static struct tally { char name[24]; uint64_t calls; } *tallies;
 
 /* All below is under the mutex. */
@@ -329,6 +337,59 @@ static void list_mechanisms(ulong_t *m, ulong_t *count)
 		*count = n;
 }
 
+/* ---- what a broken module would do ---- */
+
+enum { DONE = 1000 };
+static char attempt_what[16], attempt_path[256];
+static int attempt_waits; /* for the next call of a function */
+
+static int open_and_close(const char *path, int flags)
+{
+	int fd = open(path, flags | O_CLOEXEC, 0600);
+
+	return fd >= 0 ? close(fd) : -1;
+}
+
+static int connect_to(const char *port)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(port)),
+				       .sin_addr = { htonl(INADDR_LOOPBACK) } };
+	int got, fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), error;
+
+	if (fd < 0)
+		return -1;
+	got = connect(fd, (struct sockaddr *)&address, sizeof(address));
+	error = errno;
+	close(fd);
+	errno = error;
+	return got;
+}
+
+static int run_program(const char *path)
+{
+	char *arguments[] = { (char *)path, NULL };
+	pid_t pid;
+
+	errno = posix_spawn(&pid, path, NULL, NULL, arguments, NULL);
+	return errno == 0 ? 0 : -1;
+}
+
+static uint64_t attempt(void)
+{
+	int got = -1;
+
+	errno = EINVAL;
+	if (strcmp(attempt_what, "read") == 0)
+		got = open_and_close(attempt_path, O_RDONLY);
+	else if (strcmp(attempt_what, "create") == 0)
+		got = open_and_close(attempt_path, O_RDWR | O_CREAT);
+	else if (strcmp(attempt_what, "connect") == 0)
+		got = connect_to(attempt_path);
+	else if (strcmp(attempt_what, "run") == 0)
+		got = run_program(attempt_path);
+	return got == 0 ? DONE : (uint64_t)errno;
+}
+
 /* ---- one call ---- */
 
 static int has_slot(int i)
@@ -367,6 +428,8 @@ static int before(int i, ulong_t *rv)
 	long slow = f->slow;
 
 	tallies[i].calls++;
+	if (attempt_waits)
+		attempt_waits = 0, tallies[T_tried_call].calls = attempt();
 	if (slow > 0) {
 		pthread_mutex_unlock(&mutex);
 		wait_ms(slow);
@@ -672,7 +735,11 @@ static void obey(char *line)
 	if (alone)
 		pthread_rwlock_wrlock(&inside);
 	pthread_mutex_lock(&mutex);
-	if (sscanf(line, "%31s %63s %ld %ld", word, name, &x, &y) >= 2 && (name[0] == 'C' || name[0] == '*'))
+	if (sscanf(line, "try %15s %255s", attempt_what, attempt_path) == 2) {
+		tallies[T_tried].calls = attempt();
+		tallies[T_tried_call].calls = 0;
+		ok = attempt_waits = 1;
+	} else if (sscanf(line, "%31s %63s %ld %ld", word, name, &x, &y) >= 2 && (name[0] == 'C' || name[0] == '*'))
 		ok = on_function(word, name, x, y);
 	else
 		ok = sscanf(line, "%31s %ld %ld", word, &x, &y) >= 1 && on_token(word, x, y);
@@ -686,7 +753,7 @@ static void obey(char *line)
 /* obey_until reads commands up to the line end, or for ever. */
 static int obey_until(const char *end)
 {
-	char line[128];
+	char line[512];
 
 	while (fgets(line, sizeof(line), commands) != NULL) {
 		if (end != NULL && strcmp(line, end) == 0) {
@@ -745,6 +812,8 @@ static int open_tallies(void)
 		strcpy(tallies[i].name, names[i]);
 	strcpy(tallies[T_sessions].name, "sessions");
 	strcpy(tallies[T_objects].name, "objects");
+	strcpy(tallies[T_tried].name, "tried");
+	strcpy(tallies[T_tried_call].name, "tried.call");
 	return 1;
 }
 
