@@ -81,11 +81,16 @@ func boot(t *testing.T, root string) *machine {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(ended) }()
 	t.Cleanup(func() { _ = cmd.Process.Kill(); <-ended })
 	m := &machine{t: t, root: root}
 	m.eventually(time.Minute, "systemd is up", func() bool {
+		select {
+		case <-ended:
+			t.Fatalf("systemd could not be booted in namespaces of this host (unshare, mount and cgroups must be allowed): %s", out.String())
+		default:
+		}
 		children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", cmd.Process.Pid))
 		if err != nil || len(bytes.Fields(children)) == 0 {
 			return false
@@ -127,9 +132,15 @@ func (m *machine) try(secret []byte, args ...string) (string, error) {
 	return stderr + stdout, err
 }
 
+// commandPatience bounds one command inside.
+const commandPatience = 2 * time.Minute
+
 func (m *machine) run(secret []byte, args ...string) (stdout, stderr string, err error) {
 	m.t.Helper()
-	cmd := exec.CommandContext(m.t.Context(), "nsenter", append([]string{"--target", m.init,
+	// The unit's start has no limit of its own: it waits for devices.
+	ctx, cancel := context.WithTimeout(m.t.Context(), commandPatience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "nsenter", append([]string{"--target", m.init,
 		"--mount", "--uts", "--ipc", "--pid", "--cgroup", "--root", "--wd=/", "--"}, args...)...)
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C.UTF-8"}
 	if secret != nil {

@@ -167,7 +167,7 @@ func TestDashboardIsJSON(t *testing.T) {
 	}
 }
 
-// promtool comes with Prometheus and is not everywhere; CI has it.
+// promtool comes with Prometheus and is not everywhere.
 func TestRulesPassPromtool(t *testing.T) {
 	program, err := exec.LookPath("promtool")
 	if err != nil {

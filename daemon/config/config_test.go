@@ -88,6 +88,9 @@ func TestAccepted(t *testing.T) {
 		"the owner alone":    with("socket", `mode = "0600"`),
 		"longest times":      with("limits", `idle_timeout = "24h"`),
 		"no one waits":       with("pin", "waiting = 0"),
+		"files of a module":  with("landlock", "read = [\"/opt/vendor\"]\nwrite = [\"/var/log/vendor\"]"),
+		"no Landlock":        with("landlock", "enable = false"),
+		"an HSM's port":      without("region", "[entropy]\ndrop = [\"kms\"]\n[landlock]\ntcp_connect = [1792]"),
 		"a line's end of NT": strings.ReplaceAll(least, "\n", "\r\n"),
 	} {
 		if _, err := config.Parse([]byte(text)); err != nil {
@@ -100,6 +103,11 @@ func TestAccepted(t *testing.T) {
 // and the error names the key.
 func TestRefused(t *testing.T) {
 	for _, c := range []struct{ table, keys, want string }{
+		{"landlock", `read = ["vendor.conf"]`, "landlock.read"},
+		{"landlock", `write = ["/var/log/../lib"]`, "landlock.write"},
+		{"landlock", `tcp_connect = [1792]`, "landlock.tcp_connect"}, // KMS is on
+		{"landlock", "enable = false\nread = [\"/opt/vendor\"]", "landlock.enable"},
+		{"landlock", `enable = "yes"`, "landlock.enable"},
 		{"socket", `path = "sigild.sock"`, "socket.path"},
 		{"socket", `path = "/run/../sigild.sock"`, "socket.path"},
 		{"socket", `mode = "rw"`, "socket.mode"},
