@@ -42,7 +42,7 @@ const minTokenPIN = 22
 // TPM's host key and sealed PIN, the recovery code, the database. It can be
 // repeated after an interruption; once it was complete it gives ErrProvisioned.
 func Provision(ctx context.Context, c *config.Config, o ProvisionOptions) (err error) {
-	if err := o.Split.check(); err != nil {
+	if err := o.Split.Check(); err != nil {
 		return err
 	}
 	if _, err := protect(); err != nil {

@@ -56,7 +56,7 @@ type recovery struct {
 // seal.ErrRecoveryCode, those of seal.Shares, tpm.ErrSRKChanged without NewTPM;
 // nothing was changed.
 func Recover(ctx context.Context, c *config.Config, o RecoverOptions) (err error) {
-	if err := o.Split.check(); err != nil {
+	if err := o.Split.Check(); err != nil {
 		return err
 	}
 	m, err := openMaintenance(ctx, c, o.Progress)

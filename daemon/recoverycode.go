@@ -19,8 +19,8 @@ type Split struct{ Shares, Needed int }
 // known to have been taken. The parts are wiped after it returned.
 type ShowCode func(parts [][]byte) error
 
-// check refuses before anything was made.
-func (s Split) check() error {
+// Check refuses numbers of which no shares can be made.
+func (s Split) Check() error {
 	if s == (Split{}) || s.Needed >= 2 && s.Shares >= s.Needed && s.Shares <= seal.MaxShares {
 		return nil
 	}

@@ -26,6 +26,9 @@ func newProvision() *cobra.Command {
 	split := splitFlags(c)
 	weak := c.Flags().Bool("accept-weak-token-pin", false, "accept a user PIN of under 128 bits, for tokens that take no longer one")
 	c.RunE = func(c *cobra.Command, _ []string) error {
+		if err := split.Check(); err != nil {
+			return &usageError{err}
+		}
 		cfg, err := load(c)
 		if err != nil {
 			return err

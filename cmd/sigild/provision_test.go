@@ -104,7 +104,9 @@ func TestSecondProvisionIsRefusedAndChangesNothing(t *testing.T) {
 
 func TestBadCommandLinesAndConfigurations(t *testing.T) {
 	h := newHost(t, withConfig(map[string]string{"limits": "no_such_limit = 1"}))
-	for _, args := range [][]string{{"run", "--no-such-flag"}, {"provision", "--pin-fd", "x"}} {
+	for _, args := range [][]string{{"run", "--no-such-flag"}, {"provision", "--pin-fd", "x"},
+		{"provision", "--shares", "3"}, {"provision", "--threshold", "2"}, {"provision", "--shares", "2", "--threshold", "3"},
+		{"recover", "--shares", "3", "--threshold", "2"}} {
 		if code, said := command(t, h, "", args...); code != 2 {
 			t.Errorf("%v: exit code %d: %s", args, code, said)
 		}

@@ -33,8 +33,8 @@ func newRecover() *cobra.Command {
 	newCodeFD := c.Flags().Int("new-code-fd", -1, "write the new code, or its shares, to this file descriptor, one a line, without asking to confirm it")
 	split := splitFlags(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
-		if *split != (daemon.Split{}) && !*replace {
-			return &usageError{errors.New("--shares and --threshold go with --replace-code")}
+		if err := maySplit(*split, *replace); err != nil {
+			return &usageError{err}
 		}
 		cfg, err := load(c)
 		if err != nil {
@@ -59,6 +59,14 @@ func newRecover() *cobra.Command {
 		return nil
 	}
 	return c
+}
+
+// maySplit says whether the shares can be made that the flags ask for.
+func maySplit(split daemon.Split, replace bool) error {
+	if split != (daemon.Split{}) && !replace {
+		return errors.New("--shares and --threshold go with --replace-code")
+	}
+	return split.Check()
 }
 
 func newReseal() *cobra.Command {

@@ -63,7 +63,7 @@ func TestSharesThatCannotBeMade(t *testing.T) {
 		"2 or more of them needed":    {"--replace-code", "--shares", "3", "--threshold", "1"},
 		"2 to 16 shares":              {"--replace-code", "--shares", "17", "--threshold", "3"},
 		"3 shares of which 4":         {"--replace-code", "--shares", "3", "--threshold", "4"},
-		"missing [threshold]":         {"--replace-code", "--shares", "3"},
+		"of which 0 are needed":       {"--replace-code", "--shares", "3"},
 		"go with --replace-code":      {"--shares", "3", "--threshold", "2"},
 		"so the old one stays valid:": {"--replace-code", "--shares", "3", "--threshold", "2", "--new-code-fd", "97"},
 	} {

@@ -18,7 +18,6 @@ func splitFlags(c *cobra.Command) *daemon.Split {
 	s := new(daemon.Split)
 	c.Flags().IntVar(&s.Shares, "shares", 0, "show the recovery code as this many shares, 2 to 16, for as many keepers")
 	c.Flags().IntVar(&s.Needed, "threshold", 0, "how many of the shares give the code back, 2 or more")
-	c.MarkFlagsRequiredTogether("shares", "threshold")
 	return s
 }
 
