@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sigild/sigild/cmd/internal/ask/asktest"
 	"github.com/sigild/sigild/daemon"
 	"github.com/sigild/sigild/daemon/daemontest"
 	"github.com/sigild/sigild/ipc"
@@ -180,6 +181,28 @@ func listenTCP(t *testing.T) (port string) {
 	}
 	t.Cleanup(func() { _ = l.Close() })
 	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+}
+
+// The terminal that the token's PIN is typed on stays within reach.
+func TestPINIsTypedUnderLandlock(t *testing.T) {
+	needLandlock(t, 5)
+	m := newDevices(t, daemontest.Options{Config: map[string]string{"token": `pin = "prompt"`}})
+	if _, err := m.Provision(m.ctx); err != nil {
+		t.Fatal(err)
+	}
+	term := asktest.Start(t, m.Command(m.ctx, "run"))
+	term.Expect("User PIN of the token: ")
+	term.Send(string(m.TokenPIN()) + "\r")
+	term.Expect("msg=ready")
+	if s, err := m.dialWhenThere().Status(m.ctx); err != nil || !slices.Contains(s.Landlock.Restricts, "deviceControl") {
+		t.Errorf("the status says %+v, %v", s, err)
+	}
+	term.Send("\x03")
+	code, shown := term.Wait()
+	if code != 0 {
+		t.Errorf("exit code %d:\n%s", code, shown)
+	}
+	mustNotLeak(t, shown, m.TokenPIN())
 }
 
 // A path that is not there is no path to grant: somebody mistyped it.
