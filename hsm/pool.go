@@ -63,25 +63,28 @@ func (p *pool) take(ctx context.Context) (*session, error) {
 	}
 }
 
-// put gives a session back. A session that was condemned while it was in use is
-// closed at once and not at its next use, since closing it is what destroys the
-// objects that it owns.
+// put gives a session back. A session that was condemned while it was in use, or
+// whose log-in was lost, is closed at once and not at its next use, since closing
+// it is what destroys the objects that it owns.
 func (p *pool) put(s *session) {
 	l := s.life
 	p.free <- s
-	if l != nil && l.gone.Load() {
+	if l.over(p.token.epoch.Load()) {
 		p.sweep()
 	}
 }
 
-// sweep closes the free sessions that were condemned. Each session is taken
-// from free first, so nobody else uses it meanwhile.
+// sweep closes the free sessions that are over. Each session is taken from free
+// first, so nobody else uses it meanwhile.
 func (p *pool) sweep() {
 	for range cap(p.free) {
 		select {
 		case s := <-p.free:
-			if s.life != nil && s.life.gone.Load() {
+			if s.life.over(p.token.epoch.Load()) {
+				now := time.Now()
+				s.begun.Store(&now)
 				s.close()
+				s.begun.Store(nil)
 			}
 			p.free <- s
 		default:

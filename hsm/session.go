@@ -15,6 +15,12 @@ type life struct {
 	gone  atomic.Bool
 }
 
+// over reports whether the session must not be used any more: it was condemned,
+// or is of an earlier log-in than that of the epoch. A nil life is not over.
+func (l *life) over(epoch uint64) bool {
+	return l != nil && (l.gone.Load() || l.epoch != epoch)
+}
+
 // session is a place in a pool, with or without an open session. Its fields
 // belong to whoever took it from the pool; life.gone may be set by anyone.
 type session struct {
@@ -30,7 +36,7 @@ type session struct {
 func (s *session) open() error {
 	t := s.pool.token
 	epoch := t.epoch.Load()
-	if s.life != nil && (s.life.gone.Load() || s.life.epoch != epoch) {
+	if s.life.over(epoch) {
 		s.close()
 	}
 	if s.life != nil {
@@ -117,7 +123,7 @@ func (s *session) settle(err error) {
 	if class == LogIn || class == Reinitialise {
 		s.pool.token.loseLogin(s.life.epoch)
 	}
-	if s.suspect || s.life.gone.Load() || s.broken(class, codeOf(err)) {
+	if s.suspect || s.life.over(s.pool.token.epoch.Load()) || s.broken(class, codeOf(err)) {
 		s.close()
 	}
 }

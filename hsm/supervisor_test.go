@@ -248,3 +248,40 @@ func TestSupervisorSurvivesHangingCalls(t *testing.T) {
 		t.Error("the object is lost")
 	}
 }
+
+// A token may say that it has lost the log-in while it has not, and so keep the
+// session objects of before. One that a call makes in a session of before is
+// destroyed when the call comes back, not when the session is used again.
+func TestObjectsOfALostLoginAreDestroyed(t *testing.T) {
+	s := supervise(t, nil)
+	keys := s.keys(t)
+	first, _, err := keys.GenerateRoot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := s.Faults.Calls("C_GenerateKeyPair")
+	s.Faults.HangTimes("C_GenerateKeyPair", 1)
+	made := make(chan hsm.Object, 1)
+	go func() {
+		o, _, _ := keys.GenerateRoot(t.Context())
+		made <- o
+	}()
+	for s.Faults.Calls("C_GenerateKeyPair") == calls {
+	}
+	s.Faults.FailOnce("C_SignInit", pkcs11.CKR_USER_NOT_LOGGED_IN)
+	if _, err := keys.SignECDSA(t.Context(), first, [32]byte{1}); err == nil {
+		t.Fatal("the fault met nobody")
+	}
+	s.keys(t)
+	s.Faults.Clear("C_GenerateKeyPair")
+	if err := keys.Destroy(t.Context(), first, <-made); err != nil {
+		t.Fatal(err)
+	}
+	left := 1
+	for ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second); left > 0; {
+		defer cancel()
+		if _, left = s.Faults.Measure(); ctx.Err() != nil {
+			t.Fatalf("%d session objects are left", left)
+		}
+	}
+}

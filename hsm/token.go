@@ -161,11 +161,13 @@ func (t *Token) bound(ctx context.Context) (context.Context, context.CancelFunc)
 
 // loseLogin notes that the log-in of this epoch is gone. Every object and key
 // handle of the epoch is stale from now on. Concurrent reports of one loss
-// count once.
+// count once. A token that is logged in all the same keeps the objects of before
+// until their sessions are closed, which is done aside: the module may be slow.
 func (t *Token) loseLogin(epoch uint64) {
 	if t.epoch.CompareAndSwap(epoch, epoch+1) {
 		t.loggedIn.Store(false)
 		t.observe(ErrNotLoggedIn)
+		go t.keepers.sweep()
 	}
 }
 

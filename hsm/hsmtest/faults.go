@@ -296,6 +296,15 @@ func tried(n int) error {
 	return syscall.Errno(n)
 }
 
+// Memory counts the bytes that C code has allocated in the process that has the
+// module loaded, and those that its allocator holds, free ones included. Go's
+// memory is not among them.
+func (f *Faults) Memory() (allocated, held int) {
+	f.t.Helper()
+	f.tell(false, "memory 0")
+	return f.Calls("allocated"), f.Calls("held")
+}
+
 // Calls returns how often the function was called, by all processes.
 func (f *Faults) Calls(function string) int {
 	f.t.Helper()

@@ -29,6 +29,9 @@
  *                     the number of the error, or 1000
  *   measure           counts open sessions and session objects into the tallies
  *                     "sessions" and "objects"
+ *   memory            writes the bytes that C code of the process has allocated
+ *                     into the tally "allocated", and those that its allocator
+ *                     holds for it, free ones included, into "held"
  *
  * F is a name as in "C_Sign".
  *
@@ -39,6 +42,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <spawn.h>
@@ -103,13 +107,14 @@ static struct list mine;
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 /*
  * Held for reading by calls that are in SoftHSM, and for writing by what takes
- * their sessions away: SoftHSM frees a session that another thread is using.
+ * their sessions away: SoftHSM frees a session that another thread is using, and
+ * dies of it. Writers go first, or calls without a pause would keep them waiting.
  */
-static pthread_rwlock_t inside = PTHREAD_RWLOCK_INITIALIZER;
+static pthread_rwlock_t inside = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_NP;
 static long calls_inside;
 static pthread_cond_t cleared = PTHREAD_COND_INITIALIZER;
 static FILE *commands, *answers;
-enum { T_sessions = FUNCTIONS, T_objects, T_tried, T_tried_call, TALLIES };
+enum { T_sessions = FUNCTIONS, T_objects, T_tried, T_tried_call, T_allocated, T_held, TALLIES };
 static struct tally { char name[24]; uint64_t calls; } *tallies;
 
 /* All below is under the mutex. */
@@ -629,6 +634,15 @@ static void measure(void)
 	each_slot(count_objects);
 }
 
+/* mallinfo2 sums over all arenas. */
+static void account_memory(void)
+{
+	struct mallinfo2 m = mallinfo2();
+
+	tallies[T_allocated].calls = m.uordblks + m.hblkhd;
+	tallies[T_held].calls = m.arena + m.hblkhd;
+}
+
 static void clear(struct fault *f)
 {
 	f->fails = f->afters = f->hangs = f->slow = 0;
@@ -715,6 +729,8 @@ static int on_token(const char *word, long x, long y)
 		repeating = x != 0;
 	else if (strcmp(word, "measure") == 0)
 		measure();
+	else if (strcmp(word, "memory") == 0)
+		account_memory();
 	else
 		return 0;
 	return 1;
@@ -814,6 +830,8 @@ static int open_tallies(void)
 	strcpy(tallies[T_objects].name, "objects");
 	strcpy(tallies[T_tried].name, "tried");
 	strcpy(tallies[T_tried_call].name, "tried.call");
+	strcpy(tallies[T_allocated].name, "allocated");
+	strcpy(tallies[T_held].name, "held");
 	return 1;
 }
 
