@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -31,8 +30,10 @@ const (
 // soakHost is a host under load.
 type soakHost struct {
 	*faultHost
+	gauge   *gauge
 	wallets []ipc.WalletInfo
 	made    sync.Map // request id → wallet id
+	faults  int
 	signed  atomic.Int64
 	failed  atomic.Int64
 	wrong   atomic.Pointer[string] // the first answer that must not be
@@ -43,6 +44,7 @@ type soakHost struct {
 // holds what it held after the first part.
 func TestFaultsUnderLoad(t *testing.T) {
 	s := &soakHost{faultHost: newFaultHost(t, keepLog(t))}
+	s.gauge = newGauge(t, s.faultHost)
 	start(t, s.Host)
 	c := dial(t, s.Host.Socket)
 	for n := range soakClients {
@@ -51,9 +53,11 @@ func TestFaultsUnderLoad(t *testing.T) {
 	first := min(*soak/3, time.Minute)
 	s.load(t, first)
 	before := s.holds(t, c)
+	t.Logf("after %v: %+v", first, before)
 	s.load(t, *soak-first)
 	after := s.holds(t, c)
-	t.Logf("%d signatures, %d refusals; after %v: %+v, after %v: %+v", s.signed.Load(), s.failed.Load(), first, before, *soak, after)
+	t.Logf("after %v: %+v", *soak, after)
+	t.Logf("%d faults, %d signatures, %d wallets, %d refusals", s.faults, s.signed.Load(), s.walletsMade(), s.failed.Load())
 	if wrong := s.wrong.Load(); wrong != nil {
 		t.Error(*wrong)
 	}
@@ -101,6 +105,7 @@ func (s *soakHost) fail(ctx context.Context) {
 		case <-tick.C:
 		}
 		f := list[rand.IntN(len(list))]
+		s.faults++
 		f.begin(s.faultHost)
 		lasts := time.NewTimer(faultLasts)
 		<-lasts.C
@@ -182,9 +187,7 @@ func (s *soakHost) remember(text string) { s.wrong.CompareAndSwap(nil, &text) }
 // checkWallets finds every wallet again, with all attempts left.
 func (s *soakHost) checkWallets(t *testing.T, c *ipc.Client) {
 	t.Helper()
-	made := 0
 	s.made.Range(func(id, wallet any) bool {
-		made++
 		r, err := c.CreateWallet(testContext(t), ipc.CreateWalletParams{RequestID: id.(string), Owner: "soak", PIN: ipc.Secret(rightPIN)})
 		if err != nil || !r.Existing || r.Wallet.WalletID.String() != wallet || r.Wallet.AttemptsLeft != 10 {
 			t.Errorf("wallet %v of request %q: %+v, %v", wallet, id, r, err)
@@ -196,16 +199,21 @@ func (s *soakHost) checkWallets(t *testing.T, c *ipc.Client) {
 			t.Errorf("wallet %s: %d attempts left", w.WalletID, left)
 		}
 	}
-	if made == 0 {
+	if s.walletsMade() == 0 {
 		t.Error("no wallet was made under load")
 	}
+}
+
+func (s *soakHost) walletsMade() (n int) {
+	s.made.Range(func(any, any) bool { n++; return true })
+	return n
 }
 
 // held is what the daemon holds on to.
 type held struct {
 	resources
 	sessions, objects int
-	resident          int // KiB
+	memory            memory
 }
 
 // holds waits until the daemon is ready, and measures it.
@@ -217,13 +225,13 @@ func (s *soakHost) holds(t *testing.T, c *ipc.Client) held {
 		state, _ := reasonsOf(t, c)
 		return err == nil && state != "failing"
 	})
-	h := held{resources: resourcesOf(t, s.Host), resident: resident(t, s.Host)}
+	h := held{memory: s.gauge.settled(t), resources: resourcesOf(t, s.Host)}
 	h.sessions, h.objects = s.token.Measure()
 	return h
 }
 
-// check compares with an earlier measurement. Threads and memory may grow a
-// little: the runtime keeps what the largest load needed.
+// check compares with an earlier measurement. Threads may grow a little: the
+// runtime keeps what the largest load needed.
 func (h held) check(t *testing.T, before held) {
 	t.Helper()
 	const configured = 4 + 4 + 3 // sessions, keepers, the signer's
@@ -236,21 +244,5 @@ func (h held) check(t *testing.T, before held) {
 	if h.threads > before.threads+12 {
 		t.Errorf("%d threads, %d after the first part", h.threads, before.threads)
 	}
-	if h.resident > before.resident+64*1024 {
-		t.Errorf("%d KiB resident, %d after the first part", h.resident, before.resident)
-	}
-}
-
-// resident is the daemon's resident memory in KiB.
-func resident(t *testing.T, h *daemontest.Host) (kib int) {
-	t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", h.PID()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := strings.Cut(string(text), "VmRSS:")
-	if _, err := fmt.Sscan(rest, &kib); err != nil {
-		t.Fatal(err)
-	}
-	return kib
+	h.memory.check(t, before.memory)
 }
