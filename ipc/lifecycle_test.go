@@ -205,6 +205,7 @@ func TestShutdownLetsRequestsFinish(t *testing.T) {
 		conn.Close()
 		t.Error("the socket still accepts connections")
 	}
+	awaitDrain(t, server)
 	busy.send(`{"jsonrpc":"2.0","id":2,"method":"test_nothing"}`) // not read any more
 	close(g.open)
 	busy.wantResult(1, `"done"`)
@@ -212,6 +213,20 @@ func TestShutdownLetsRequestsFinish(t *testing.T) {
 	busy.wantEnd()
 	if err := await(t, result); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// awaitDrain returns when a Shutdown that has begun has told every connection: it
+// tells them one after the other, and a request that comes before its
+// connection's turn is still served. Serve waits for that before it refuses.
+func awaitDrain(t *testing.T, server *ipc.Server) {
+	t.Helper()
+	ln, err := ipc.Listen(ipctest.Directory(t)+"/late", 0o600, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Serve(t.Context(), ln); !errors.Is(err, ipc.ErrServerClosed) {
+		t.Fatalf("got %v", err)
 	}
 }
 

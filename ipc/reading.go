@@ -81,6 +81,8 @@ func (c *connection) fill() error {
 		n, err := c.conn.Read(c.buffer)
 		c.unread = c.buffer[:n]
 		switch {
+		case n > 0 && c.isDraining(): // it came while the read was on its way into the kernel
+			return errOrderly
 		case n > 0:
 			return nil
 		case errors.Is(err, os.ErrDeadlineExceeded):
@@ -108,6 +110,12 @@ func (c *connection) armRead() error {
 		return errOrderly
 	}
 	return c.conn.SetReadDeadline(c.since.Add(timeout))
+}
+
+func (c *connection) isDraining() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.draining
 }
 
 // timedOut decides what a silent peer means.
