@@ -342,6 +342,7 @@ func (p *provisioning) finish(ctx context.Context, host, pin []byte) error {
 	if err != nil {
 		return err
 	}
+	p.say("recovery code: it comes now; provisioning is complete when it was taken")
 	if err := p.options.Split.show(code, p.options.ShowCode); err != nil {
 		return fmt.Errorf("the recovery code was not shown, so nothing was completed: %w", err)
 	}

@@ -3,12 +3,10 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -137,15 +135,15 @@ func TestProvisionRefusesAWeakTokenPIN(t *testing.T) {
 func TestProvisionGoesOnAfterAnInterruption(t *testing.T) {
 	h := newHost(t)
 	var installation string
-	for _, moment := range []string{"installation ", "token: ", "token keys: ", "TPM: "} {
+	for _, moment := range []string{"installation ", "token: ", "token keys: ", "TPM: ", "recovery code: "} {
 		killed := false
-		_, said := provisionWith(t, h, devNull(t), func(line string, kill func() error) {
+		_, said := provisionWith(t, h, fullPipe(t), func(line string, kill func() error) {
 			if strings.HasPrefix(line, moment) {
 				killed = kill() == nil
 			}
 		})
 		first, _, _ := strings.Cut(said, "\n")
-		if !killed || strings.Contains(said, "provisioned") || (installation != "" && first != installation) {
+		if !killed || strings.Contains(said, "\nprovisioned") || (installation != "" && first != installation) {
 			t.Fatalf("killed at %q: %v, said:\n%s\nwant the %s", moment, killed, said, installation)
 		}
 		installation = first
@@ -184,16 +182,30 @@ func TestProvisionNeedsTheCodeToBeTaken(t *testing.T) {
 	checkRecoveryCode(t, h, code2)
 }
 
-// killWhileShowingCode gives the code a pipe that is full, and kills
-// provisioning once it waits there.
+// killWhileShowingCode kills provisioning while it gives the code to a pipe that
+// nobody empties.
 func killWhileShowingCode(t *testing.T, h *daemontest.Host) {
+	t.Helper()
+	killed := false
+	_, said := provisionWith(t, h, fullPipe(t), func(line string, kill func() error) {
+		if strings.HasPrefix(line, "recovery code: ") {
+			killed = kill() == nil
+		}
+	})
+	if !killed {
+		t.Fatalf("provisioning said:\n%s", said)
+	}
+}
+
+// fullPipe is a pipe that takes nothing more: whoever writes to it waits, so that
+// provisioning cannot be complete.
+func fullPipe(t *testing.T) *os.File {
 	t.Helper()
 	read, write, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer read.Close()
-	defer write.Close()
+	t.Cleanup(func() { _, _ = read.Close(), write.Close() })
 	size, err := unix.FcntlInt(write.Fd(), unix.F_GETPIPE_SZ, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -201,23 +213,7 @@ func killWhileShowingCode(t *testing.T, h *daemontest.Host) {
 	if _, err := write.Write(make([]byte, size)); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(testContext(t))
-	defer cancel()
-	cmd := h.Command(ctx, "provision", "--pin-fd", "0", "--code-fd", "3")
-	cmd.Stdin = bytes.NewReader(append(h.TokenPIN(), '\n'))
-	cmd.ExtraFiles = []*os.File{write}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	// What was in the pipe comes out; then, byte for byte, what provisioning
-	// writes: the first byte of the code is the moment.
-	if _, err := io.ReadFull(read, make([]byte, size+1)); err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Wait() // killed
+	return write
 }
 
 func TestRecoveryCodeOpensTheHostKeysValue(t *testing.T) {
