@@ -51,6 +51,7 @@ type Daemon struct {
 	token    *token
 	lines    *lines
 	health   *health
+	kms      *entropy.KMS                    // nil where the configuration drops it
 	identity atomic.Pointer[ecdsa.PublicKey] // nil until the token was seen
 	mixer    *entropy.Mixer
 	audit    *audit.Log

@@ -71,9 +71,14 @@ type finding struct {
 type health struct {
 	daemon *Daemon
 
+	// away gets a value when KMS did not answer a creation; see kmsWatch.
+	away chan struct{}
+
 	mu     sync.Mutex
 	source *finding // the last creation failed because of it; nil after one that did not
 }
+
+func newHealth(d *Daemon) *health { return &health{daemon: d, away: make(chan struct{}, 1)} }
 
 // findings lists everything that holds now.
 func (h *health) findings() []finding {
@@ -155,7 +160,43 @@ func (h *health) sourced(err error) {
 			since = h.source.since
 		}
 		h.source = &finding{conditionOf(reason), since, err.Error()}
+		if reason == "kms" && failed.Reason.Passing() {
+			h.tellAway()
+		}
 	}
+}
+
+func (h *health) tellAway() {
+	select {
+	case h.away <- struct{}{}:
+	default: // it is being asked already
+	}
+}
+
+// kms is what is wrong with KMS, or nil.
+func (h *health) kms() *finding {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.source == nil || h.source.reason != "kms" {
+		return nil
+	}
+	return h.source
+}
+
+// kmsAnswered takes note of what KMS answered to a question of the daemon's own,
+// nil for a good answer, unless a creation ended since then and knows better. It
+// reports whether it did.
+func (h *health) kmsAnswered(asked *finding, err error) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.source != asked {
+		return false
+	}
+	h.source = nil
+	if err != nil {
+		h.source = &finding{asked.condition, asked.since, err.Error()}
+	}
+	return true
 }
 
 // report gives state and reasons for the wire.

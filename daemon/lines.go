@@ -52,7 +52,7 @@ func (d *Daemon) prepareDevices(doc *document) error {
 		Final: l.final, Changed: d.reportToken,
 	})
 	d.token.line, d.lines = l.token, l
-	d.health = &health{daemon: d}
+	d.health = newHealth(d)
 	return errors.Join(err, d.readTokenFault())
 }
 

@@ -118,6 +118,7 @@ func (d *Daemon) Serve(ctx context.Context, listener net.Listener) error {
 	background.Go(func() { d.newWatcher().run(watching) })
 	background.Go(func() { d.observe(watching) })
 	background.Go(func() { d.reloads(purging) })
+	background.Go(func() { d.watchKMS(purging) })
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(context.WithoutCancel(ctx), listener) }()
 	var refused error

@@ -32,8 +32,10 @@ func (d *Daemon) source(ctx context.Context, name string) (entropy.Source, error
 		return entropy.NewDevice("token", d.tokenModel, d.token.Random), nil
 	}
 	k := d.config.KMS
-	return entropy.NewKMS(ctx, entropy.KMSConfig{Region: k.Region, Endpoint: k.Endpoint,
+	kms, err := entropy.NewKMS(ctx, entropy.KMSConfig{Region: k.Region, Endpoint: k.Endpoint,
 		AllowPlaintext: k.AllowHTTP, Timeout: time.Duration(k.Timeout), MaxAttempts: k.Attempts})
+	d.kms = kms
+	return kms, err
 }
 
 func (d *Daemon) chipModel(context.Context) (manufacturer, model, version string, err error) {

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/sigild/sigild/daemon"
 	"github.com/sigild/sigild/daemon/daemontest"
+	"github.com/sigild/sigild/daemon/entropy/kmstest"
 	"github.com/sigild/sigild/hsm/hsmtest"
 	"github.com/sigild/sigild/ipc"
 )
@@ -209,4 +211,40 @@ func TestHangingTokenIsReported(t *testing.T) {
 	if left := attemptsLeft(t, c, w.WalletID); left != 10 {
 		t.Errorf("%d attempts left", left)
 	}
+}
+
+// TestKMSIsAskedUntilItAnswers has KMS refuse one creation. The daemon then asks
+// by itself, seldom, and the state is ready again without another creation.
+func TestKMSIsAskedUntilItAnswers(t *testing.T) {
+	h := newFaultHost(t)
+	start(t, h.Host)
+	c := dial(t, h.Socket)
+	w := create(t, c, "1")
+	asked := func() int { return h.KMS.Stats().Requests }
+	quiet := asked()
+	h.KMS.Denied(kmstest.Always)
+	_, err := c.CreateWallet(testContext(t), ipc.CreateWalletParams{RequestID: "2", Owner: "alice", PIN: ipc.Secret(rightPIN)})
+	wantReason(t, err, "entropyFailed")
+	if state, reasons := reasonsOf(t, c); state != "degraded" || !slices.Equal(reasons, []string{"kms"}) {
+		t.Errorf("state %q, reasons %v", state, reasons)
+	}
+	begun := time.Now()
+	await(t, "two questions", func() bool { return asked() >= quiet+3 })
+	if took := time.Since(begun); took < time.Second {
+		t.Errorf("two questions in %v", took)
+	}
+	if state, _ := reasonsOf(t, c); state != "degraded" {
+		t.Errorf("state %q while KMS refuses", state)
+	}
+	h.KMS.Reset()
+	begun = time.Now()
+	await(t, "ready", func() bool { state, _ := reasonsOf(t, c); return state == "ready" })
+	t.Logf("ready %v after KMS was back, by %d questions", time.Since(begun).Round(time.Millisecond), asked()-quiet-1)
+	if _, err := tryPIN(t, c, w.WalletID, rightPIN); err != nil {
+		t.Error(err)
+	}
+	if most := quiet + 5; asked() > most {
+		t.Errorf("KMS was asked %d times, want at most %d", asked(), most)
+	}
+	create(t, c, "2")
 }

@@ -62,6 +62,12 @@ func (r Reason) String() string {
 	}
 }
 
+// Passing reports whether the source gave no answer, rather than one that was
+// refused: then it may give a good one later.
+func (r Reason) Passing() bool {
+	return r == ReasonFailed || r == ReasonTimeout || r == ReasonBusy
+}
+
 // advice tells the operator what to do about a reason.
 func (r Reason) advice() string {
 	switch r {

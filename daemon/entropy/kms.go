@@ -44,7 +44,11 @@ func (k *KMS) Read(ctx context.Context, n int) (Reading, error) {
 	if n < 1 || n > MaxBytes {
 		return Reading{}, fmt.Errorf("kms: %d bytes asked for, not 1 to %d", n, MaxBytes)
 	}
-	last := &lastFailure{RetryerV2: k.retryer}
+	return k.read(ctx, n, k.retryer)
+}
+
+func (k *KMS) read(ctx context.Context, n int, retryer aws.RetryerV2) (Reading, error) {
+	last := &lastFailure{RetryerV2: retryer}
 	out, err := k.client.GenerateRandom(ctx,
 		&kms.GenerateRandomInput{NumberOfBytes: aws.Int32(int32(n))},
 		func(o *kms.Options) { o.Retryer = last })
@@ -61,11 +65,11 @@ func (k *KMS) Read(ctx context.Context, n int) (Reading, error) {
 	}}, nil
 }
 
-// Check makes one real request, throws its bytes away and reports what stands
-// in the way of making wallets: nil, or a [*KMSError] whose Kind and advice are
-// meant for the operator.
+// Check makes one real request, which it does not repeat, throws its bytes away
+// and reports what stands in the way of making wallets: nil, or a [*KMSError]
+// whose Kind and advice are meant for the operator.
 func (k *KMS) Check(ctx context.Context) error {
-	r, err := k.Read(ctx, checkBytes)
+	r, err := k.read(ctx, checkBytes, aws.NopRetryer{})
 	if err != nil {
 		return err
 	}
