@@ -46,7 +46,7 @@ func conditions() []condition {
 		{"tpmChanged", true, unlocked, "put the right TPM back, or rebuild this host's part with the recovery code"},
 		{"measuredState", true, unlocked, "start the approved system, or approve this state with the policy key"},
 		{"databaseRefused", true, "looking at wallets; nothing that needs a PIN or changes one; nothing is charged", "run `sigild check`: bring the right database back, or accept this one by `sigild check --accept`"},
-		{"kms", false, "everything but new wallets", "look at the detail: network, credentials, clock, quota of KMS"},
+		{"kms", false, "everything but new wallets", "look at the detail: network, credentials, clock, quota of KMS; the daemon asks again by itself, at least every 45 s"},
 		{"entropy", false, "everything but new wallets", "look at the source that the detail names"},
 	}
 }

@@ -28,9 +28,44 @@ After "relock" the caller unlocks again.
 |---|---|---|---|---|---|
 `
 
-func writeFaultsDocument(t *testing.T, rows []string) {
+const faultsDocument = "../../docs/faults.md"
+
+func readFaultsDocument(t *testing.T) string {
 	t.Helper()
-	text := faultsIntroduction + strings.Join(rows, "\n") + "\n\n" + daemon.ConditionsTable()
+	text, err := os.ReadFile(faultsDocument)
+	if err != nil && !*writeDocument {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// The sections of docs/faults.md, in their order. Each is written by the test
+// that sees what it says; the first has the document's own heading.
+const (
+	sectionLasting = "Faults that wait for a person"
+	sectionHang    = "Calls that hang for long"
+	sectionStates  = "States"
+)
+
+// writeFaults puts a section into docs/faults.md in place of the one before.
+func writeFaults(t *testing.T, section, body string) {
+	t.Helper()
+	const mark = "\n## "
+	before := map[string]string{}
+	for n, text := range strings.Split(readFaultsDocument(t), mark) {
+		heading, rest, _ := strings.Cut(text, "\n")
+		if n == 0 {
+			heading, rest = "", text
+		}
+		before[heading] = strings.TrimRight(rest, "\n") + "\n"
+	}
+	before[section] = strings.TrimRight(body, "\n") + "\n"
+	text := before[""]
+	for _, heading := range []string{sectionLasting, sectionHang, sectionStates} {
+		if body, ok := before[heading]; ok {
+			text += mark + heading + "\n" + body
+		}
+	}
 	if err := os.WriteFile(faultsDocument, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}

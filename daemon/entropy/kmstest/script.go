@@ -66,6 +66,11 @@ func (s *Server) Hang(requests int) <-chan struct{} {
 	return hanging
 }
 
+// Break ends the connection in place of an answer.
+func (s *Server) Break(requests int) {
+	s.then(requests, func(*Server, http.ResponseWriter, *http.Request, int) { panic(http.ErrAbortHandler) })
+}
+
 // Slow answers honestly after a delay.
 func (s *Server) Slow(delay time.Duration, requests int) {
 	s.then(requests, func(s *Server, w http.ResponseWriter, r *http.Request, n int) {
