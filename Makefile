@@ -16,7 +16,7 @@ export CGO_ENABLED := 1
 # everything works, and status says that it does not.
 export GOEXPERIMENT := runtimesecret
 
-.PHONY: help deps build demo dev test geth race bench scale faults soak kills guess lint fuzz system-test deb install clean
+.PHONY: help deps build demo dev test geth race bench scale faults hang soak kills guess lint fuzz system-test deb install clean
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "%-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,7 +55,10 @@ scale: deps ## 100,000 wallets: look-ups, lists, start, memory
 	SIGILD_SCALE=100000 $(GO) test -count=1 -timeout 60m -run TestManyWallets -v ./cmd/sigild
 
 faults: deps ## write docs/faults.md from what the devices' faults do
-	$(GO) test -count=1 -run '^TestDeviceFaults$$' ./cmd/sigild -write-faults
+	$(GO) test -count=1 -timeout 30m -run '^(TestDeviceFaults|TestFaultsThatWaitForAPerson)$$' ./cmd/sigild -write-faults
+
+hang: deps ## a call into the module hangs for 10 minutes, then all of them for one; write docs/faults.md
+	$(GO) test -count=1 -timeout 20m -run '^TestLongHang$$' ./cmd/sigild -v -hang 10m -write-faults
 
 soak: deps ## 8 clients and a random device fault every second, for 5 minutes
 	$(GO) test -count=1 -timeout 20m -run '^TestFaultsUnderLoad$$' ./cmd/sigild -v -soak 5m
