@@ -100,10 +100,10 @@ func (h *health) tokenFindings() (list []finding) {
 	switch {
 	case s.Phase != hsm.Ready:
 		list = append(list, finding{conditionOf(tokenReason(s)), s.Since, s.Cause.Error()})
-	case s.Hung > 0 && s.Hung >= s.Sessions:
-		list = append(list, finding{conditionOf("tokenHangs"), s.Since, hsm.ErrHung.Error()})
-	case s.Hung > 0:
-		list = append(list, finding{conditionOf("tokenSlow"), s.Since, hungText(s)})
+	case s.Hang.All:
+		list = append(list, finding{conditionOf("tokenHangs"), s.Hang.Since, hungText(s.Hang)})
+	case s.Hang.Hung > 0:
+		list = append(list, finding{conditionOf("tokenSlow"), s.Hang.Since, hungText(s.Hang)})
 	}
 	return list
 }
@@ -214,8 +214,8 @@ func (h *health) report() (state string, reasons []ipc.StatusReason) {
 	return state, reasons
 }
 
-func hungText(s hsm.SupervisorState) string {
-	return fmt.Sprintf("%d of %d sessions wait for the module for longer than token.timeout", s.Hung, s.Sessions)
+func hungText(h hsm.Hang) string {
+	return fmt.Sprintf("%d of %d sessions wait for the module for longer than token.timeout", h.Hung, h.Sessions)
 }
 
 // ConditionsTable is the table of what can be wrong, in Markdown, for

@@ -27,15 +27,20 @@ func newPool(t *Token, size int, keeper bool) *pool {
 }
 
 // hung counts the sessions whose call is in the module for longer than the call
-// timeout, so that no caller waits for it any more.
-func (p *pool) hung() int {
-	n, limit := 0, p.token.cfg.CallTimeout
+// timeout, so that no caller waits for it any more, and says since when the first
+// of these calls is.
+func (p *pool) hung() (n int, since time.Time) {
 	for _, s := range p.all {
-		if begun := s.begun.Load(); begun != nil && time.Since(*begun) > limit {
-			n++
+		begun := s.begun.Load()
+		if begun == nil || time.Since(*begun) <= p.token.cfg.CallTimeout {
+			continue
+		}
+		n++
+		if since.IsZero() || begun.Before(since) {
+			since = *begun
 		}
 	}
-	return n
+	return n, since
 }
 
 // take waits for a free session.
@@ -50,7 +55,7 @@ func (p *pool) take(ctx context.Context) (*session, error) {
 		return s, nil
 	default:
 	}
-	if p.hung() == len(p.all) {
+	if n, _ := p.hung(); n == len(p.all) {
 		return nil, fmt.Errorf("%w: all %d of this kind", ErrHung, len(p.all))
 	}
 	select {

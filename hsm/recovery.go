@@ -59,11 +59,13 @@ func (s *Supervisor) stands(ctx context.Context, cause error) bool {
 	if c == nil || !c.whole() || classOf(cause) == FindKeys {
 		return false
 	}
-	if hung, _ := c.Token.Hung(); hung > 0 {
+	if c.Token.Hang().Hung > 0 {
 		return true // another call would only hang too; the state shows it
 	}
 	err := c.probe(ctx)
-	return err == nil || errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil
+	// A call that begins to hang during the probe is no reason either: closing the
+	// module would cost every object, and can only wait for the same answer.
+	return err == nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrHung) || ctx.Err() != nil
 }
 
 // probe signs with every generation's probe key.

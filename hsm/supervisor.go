@@ -56,12 +56,12 @@ func (p Phase) String() string {
 
 // SupervisorState is what a Supervisor says of its token.
 type SupervisorState struct {
-	Phase          Phase
-	Cause          error // why it is not ready
-	Since          time.Time
-	Recoveries     uint64 // how often it became ready again
-	Failed         uint64 // attempts since it was ready
-	Hung, Sessions int    // sessions that the module keeps, of all; see Token.Hung
+	Phase      Phase
+	Cause      error // why it is not ready
+	Since      time.Time
+	Recoveries uint64 // how often it became ready again
+	Failed     uint64 // attempts since it was ready
+	Hang       Hang   // sessions that the module keeps
 }
 
 // Connection is a token that is logged in, with its checked keys. It stays the
@@ -211,7 +211,7 @@ func (s *Supervisor) Last() *Connection {
 func (s *Supervisor) State() SupervisorState {
 	c, state, _ := s.look()
 	if c != nil {
-		state.Hung, state.Sessions = c.Token.Hung()
+		state.Hang = c.Token.Hang()
 		if state.Phase == Ready && !c.whole() {
 			state.Phase, state.Cause = Recovering, ErrNotLoggedIn
 		}

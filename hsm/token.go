@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/miekg/pkcs11"
 )
@@ -183,10 +184,28 @@ func (t *Token) observe(err error) {
 	}
 }
 
-// Hung counts the sessions, of how many, whose call is in the module for longer
-// than the call timeout. They serve again when the module answers.
-func (t *Token) Hung() (hung, sessions int) {
-	return t.signing.hung() + t.keepers.hung(), len(t.signing.all) + len(t.keepers.all)
+// Hang says which sessions have a call in the module for longer than the call
+// timeout. They serve again when the module answers. The zero Hang is none.
+type Hang struct {
+	Hung, Sessions int
+	// All says that every session of a kind hangs, so that hardly anything can
+	// be served.
+	All bool
+	// Since is when the first of these calls began.
+	Since time.Time
+}
+
+// Hang looks at the sessions. It touches no device.
+func (t *Token) Hang() (h Hang) {
+	for _, p := range []*pool{t.signing, t.keepers} {
+		n, since := p.hung()
+		h.Hung, h.Sessions = h.Hung+n, h.Sessions+len(p.all)
+		h.All = h.All || n == len(p.all)
+		if n > 0 && (h.Since.IsZero() || since.Before(h.Since)) {
+			h.Since = since
+		}
+	}
+	return h
 }
 
 // await runs fn and returns its result, or returns when ctx ends; a result that

@@ -323,7 +323,7 @@ func TestCloseDoesNotWaitForeverForTheModule(t *testing.T) {
 	}
 	instance.Faults.Clear("C_GenerateRandom")
 	for deadline := time.Now().Add(5 * time.Second); ; runtime.Gosched() {
-		if hung, _ := token.Hung(); hung == 0 {
+		if token.Hang().Hung == 0 {
 			break
 		}
 		if time.Now().After(deadline) {

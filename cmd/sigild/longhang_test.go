@@ -16,7 +16,7 @@ import (
 var hangFor = flag.Duration("hang", 3*time.Second, "how long a call hangs in TestLongHang; all of them hang for a tenth of it, at least 3 s")
 
 // While calls hang, this many requests a second are made.
-const hangPace = 20
+const hangPace = 5
 
 // hangSeen is what requests met while calls were hanging.
 type hangSeen struct {
