@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"sync"
@@ -43,7 +44,7 @@ func conditions() []condition {
 		{"tokenFault", true, nothing, "find out why the token signed wrongly or repeated a nonce; then stop sigild, run `sigild clear-token-fault`, start it"},
 		{"tpmAway", true, unlocked, "look whether another program holds the TPM, and at the kernel's log; the daemon takes it by itself"},
 		{"tpmRefuses", true, unlocked, "look at the TPM's answer in the detail: a lock-out ends by itself or by the owner's tpm2_dictionarylockout"},
-		{"tpmChanged", true, unlocked, "put the right TPM back, or rebuild this host's part with the recovery code"},
+		{"tpmChanged", true, unlocked, "put the right TPM back and restart, or rebuild this host's part with the recovery code"},
 		{"measuredState", true, unlocked, "start the approved system, or approve this state with the policy key"},
 		{"databaseRefused", true, "looking at wallets; nothing that needs a PIN or changes one; nothing is charged", "run `sigild check`: bring the right database back, or accept this one by `sigild check --accept`"},
 		{"kms", false, "everything but new wallets", "look at the detail: network, credentials, clock, quota of KMS; the daemon asks again by itself, at least every 45 s"},
@@ -65,6 +66,31 @@ type finding struct {
 	condition
 	since  time.Time
 	detail string
+}
+
+// log tells an operator of the condition.
+func (f *finding) log(to *slog.Logger) {
+	to.Warn("degraded", "reason", f.reason, "since", f.since.UTC().Truncate(time.Second), "detail", f.detail,
+		"works", f.works, "action", f.action)
+}
+
+// logChanges returns a function that logs the conditions that are new since its
+// last call, and the end of all. One goroutine calls it.
+func (h *health) logChanges() func() {
+	known := map[string]bool{}
+	return func() {
+		now := map[string]bool{}
+		for _, f := range h.findings() {
+			now[f.reason] = true
+			if !known[f.reason] {
+				f.log(h.daemon.log)
+			}
+		}
+		if len(now) == 0 && len(known) > 0 {
+			h.daemon.log.Info("no longer degraded")
+		}
+		known = now
+	}
 }
 
 // health knows what is wrong. It touches no device.
@@ -156,10 +182,14 @@ func (h *health) sourced(err error) {
 		if failed.Source != "kms" {
 			reason = "entropy"
 		}
-		if h.source != nil {
-			since = h.source.since
+		known := h.source
+		if known != nil {
+			since = known.since
 		}
 		h.source = &finding{conditionOf(reason), since, err.Error()}
+		if known == nil || known.reason != reason {
+			h.source.log(h.daemon.log)
+		}
 		if reason == "kms" && failed.Reason.Passing() {
 			h.tellAway()
 		}

@@ -69,7 +69,9 @@ type watcher struct {
 
 func (d *Daemon) newWatcher() *watcher {
 	n := notifier{d.log}
-	w := &watcher{notify: n, log: d.log, every: probeEvery, timeout: probeTimeout, observe: d.observed}
+	w := &watcher{notify: n, log: d.log, every: probeEvery, timeout: probeTimeout}
+	changes := d.health.logChanges()
+	w.observe = func(failing map[string]bool) { d.observed(failing); changes() }
 	if dog := n.watchdog(); dog > 0 {
 		w.every, w.timeout, w.limit = min(dog/4, probeEvery), min(dog/4, probeTimeout), dog/2
 	}

@@ -3,6 +3,11 @@ package hsm_test
 import (
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -25,6 +30,36 @@ func TestReturnCodeTable(t *testing.T) {
 	}
 	if len(seen) < 85 {
 		t.Errorf("the table has %d codes", len(seen))
+	}
+}
+
+// TestEveryReturnCodeIsClassed compares the table with the header of PKCS#11
+// v2.40 that the wrapper library brings.
+func TestEveryReturnCodeIsClassed(t *testing.T) {
+	dir, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/miekg/pkcs11").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	header, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(dir)), "pkcs11t.h"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defined := regexp.MustCompile(`#define (CKR_\w+)\s+0x([0-9A-F]+)UL`).FindAllStringSubmatch(string(header), -1)
+	if len(defined) < 90 {
+		t.Fatalf("%d codes in the header", len(defined))
+	}
+	for _, d := range defined {
+		code, err := strconv.ParseUint(d[2], 16, 32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		switch d[1] {
+		case "CKR_OK", "CKR_VENDOR_DEFINED", "CKR_NO_EVENT": // C_WaitForSlotEvent is never called
+			continue
+		}
+		if text := hsm.NewError("C_Sign", uint(code)).Error(); !strings.Contains(text, " "+d[1]+" (") {
+			t.Errorf("%s is not in the table: %s", d[1], text)
+		}
 	}
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/sha256"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -151,10 +152,27 @@ func (o *operations) run(n, request int) string {
 	if err == nil {
 		return "ok"
 	}
+	o.honest(n, err)
 	if reason := ipc.ReasonOf(err); reason != "" {
 		return reason
 	}
 	return err.Error()
+}
+
+// honest looks at what an error says beside its reason: that nothing was charged,
+// and when to come again where that may help.
+func (o *operations) honest(n int, err error) {
+	var e *ipc.Error
+	if !errors.As(err, &e) {
+		return
+	}
+	if e.Charged != nil && *e.Charged {
+		o.t.Errorf("operation %d was charged: %v", n, e)
+	}
+	passes := strings.HasSuffix(e.Reason, "Unavailable") || e.Reason == "entropyFailed" || e.Reason == "timeout"
+	if passes && (e.RetryAfter == nil || *e.RetryAfter <= 0) {
+		o.t.Errorf("operation %d is not told when to come again: %v", n, e)
+	}
 }
 
 func (o *operations) unlock(n int) error {

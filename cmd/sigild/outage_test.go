@@ -19,8 +19,12 @@ import (
 // await repeats a question until the answer is yes.
 func await(t testing.TB, what string, yes func() bool) {
 	t.Helper()
+	again := time.NewTicker(2 * time.Millisecond)
+	defer again.Stop()
 	for ctx := testContext(t); !yes(); {
-		if ctx.Err() != nil {
+		select {
+		case <-again.C:
+		case <-ctx.Done():
 			t.Fatalf("still waiting: %s", what)
 		}
 	}
@@ -216,7 +220,8 @@ func TestHangingTokenIsReported(t *testing.T) {
 // TestKMSIsAskedUntilItAnswers has KMS refuse one creation. The daemon then asks
 // by itself, seldom, and the state is ready again without another creation.
 func TestKMSIsAskedUntilItAnswers(t *testing.T) {
-	h := newFaultHost(t)
+	log := new(record)
+	h := newFaultHost(t, func(o *daemontest.Options) { o.Log = log.add })
 	start(t, h.Host)
 	c := dial(t, h.Socket)
 	w := create(t, c, "1")
@@ -247,4 +252,6 @@ func TestKMSIsAskedUntilItAnswers(t *testing.T) {
 		t.Errorf("KMS was asked %d times, want at most %d", asked(), most)
 	}
 	create(t, c, "2")
+	stop(t, h.Host)
+	mustContain(t, strings.Join(log.all(), "\n"), "msg=degraded reason=kms", "AccessDenied", "KMS answers again")
 }
