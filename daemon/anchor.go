@@ -246,7 +246,7 @@ func (d *Daemon) openLedger(ctx context.Context, mac guard.MAC) error {
 	var ready atomic.Bool
 	late := func(ctx context.Context, message []byte) ([32]byte, error) {
 		if ready.Load() {
-			return d.token.RecordMAC(ctx, message) // by whatever connection there is then
+			return d.token.guardMAC(ctx, message) // by whatever connection there is then
 		}
 		return mac(ctx, message)
 	}

@@ -42,13 +42,19 @@ func (t *token) Custody() seal.Custody {
 	return custody(t.config, c.Info)
 }
 
-// keys gives a generation's keys as they are now.
+// keys gives a generation's keys as they are now, unless the token is out of
+// service.
 func (t *token) keys(ctx context.Context, generation uint32) (*hsm.Keys, error) {
-	if _, known := t.mechanism[generation]; !known {
-		return nil, fmt.Errorf("%w: generation %d", ErrKeyGone, generation)
-	}
 	if err := t.fault.check(); err != nil {
 		return nil, err
+	}
+	return t.standing(ctx, generation)
+}
+
+// standing gives them also while the token is out of service.
+func (t *token) standing(ctx context.Context, generation uint32) (*hsm.Keys, error) {
+	if _, known := t.mechanism[generation]; !known {
+		return nil, fmt.Errorf("%w: generation %d", ErrKeyGone, generation)
 	}
 	c, err := t.line.Connection(ctx)
 	if err != nil {
@@ -60,8 +66,13 @@ func (t *token) keys(ctx context.Context, generation uint32) (*hsm.Keys, error) 
 // with runs a call that may be repeated, and repeats it once after a fault of
 // the session, the log-in or the device, as soon as the token is back.
 func with[T any](ctx context.Context, t *token, generation uint32, call func(*hsm.Keys) (T, error)) (T, error) {
+	return repeatable(ctx, t.keys, generation, call)
+}
+
+func repeatable[T any](ctx context.Context, open func(context.Context, uint32) (*hsm.Keys, error), generation uint32,
+	call func(*hsm.Keys) (T, error)) (T, error) {
 	var zero T
-	keys, err := t.keys(ctx, generation)
+	keys, err := open(ctx, generation)
 	if err != nil {
 		return zero, err
 	}
@@ -69,7 +80,7 @@ func with[T any](ctx context.Context, t *token, generation uint32, call func(*hs
 	if err == nil || !hsm.Recoverable(err) || ctx.Err() != nil {
 		return value, err
 	}
-	keys, away := t.keys(ctx, generation)
+	keys, away := open(ctx, generation)
 	if away != nil {
 		return zero, fmt.Errorf("%w: %w", away, err)
 	}
@@ -180,6 +191,13 @@ func (t *token) Random(ctx context.Context, n int) ([]byte, error) {
 
 func (t *token) RecordMAC(ctx context.Context, message []byte) ([32]byte, error) {
 	return with(ctx, t, t.newest.Token, func(k *hsm.Keys) ([32]byte, error) { return k.HMAC(ctx, hsm.Record, message) })
+}
+
+// guardMAC is RecordMAC for the guard. It serves also while the token is out of
+// service, so that an attempt that was charged just before is given back; an
+// HMAC gives no key away.
+func (t *token) guardMAC(ctx context.Context, message []byte) ([32]byte, error) {
+	return repeatable(ctx, t.standing, t.newest.Token, func(k *hsm.Keys) ([32]byte, error) { return k.HMAC(ctx, hsm.Record, message) })
 }
 
 func (t *token) SignReceipt(ctx context.Context, digest [32]byte) ([]byte, error) {

@@ -297,7 +297,7 @@ func (o *operations) check(f deviceFault, results [operationCount]seen) {
 
 // honest are the answers by which a caller knows that a device failed.
 func honest() []string {
-	return []string{"ok", "tokenUnavailable", "tpmUnavailable", "measuredState", "entropyFailed", "timeout", "relock"}
+	return []string{"ok", "tokenUnavailable", "tpmUnavailable", "anchorUnavailable", "measuredState", "entropyFailed", "timeout", "relock"}
 }
 
 // backWithin is the promise of one second with room for a loaded machine.
