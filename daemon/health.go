@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/sigild/sigild/daemon/entropy"
@@ -38,6 +37,7 @@ func conditions() []condition {
 		{"tokenAway", true, nothing, "plug the token in, or restore its network; the daemon takes it by itself"},
 		{"tokenHangs", true, nothing, "look at the token and its module's log; service returns when the module answers"},
 		{"tokenSlow", false, "everything, with fewer sessions", "look at the token and its module's log; a session is back when its call is"},
+		{"tokenErrors", false, "what does not need the calls that fail; nothing is charged", "look at the detail, the token's and the module's log; the daemon rehearses all calls until they pass"},
 		{"tokenKeys", true, nothing, "put the right token in: this one does not have this installation's keys as they were made"},
 		{"tokenPIN", true, nothing, "look at token.pin in the configuration and at what it names"},
 		{"tokenRefused", true, nothing, "put the right PIN where token.pin points, then restart"},
@@ -80,7 +80,7 @@ func (h *health) logChanges() func() {
 	known := map[string]bool{}
 	return func() {
 		now := map[string]bool{}
-		for _, f := range h.findings() {
+		for _, f := range h.reported() { // a doubt speaks for itself
 			now[f.reason] = true
 			if !known[f.reason] {
 				f.log(h.daemon.log)
@@ -97,24 +97,28 @@ func (h *health) logChanges() func() {
 type health struct {
 	daemon *Daemon
 
-	// away gets a value when KMS did not answer a creation; see kmsWatch.
-	away chan struct{}
-
-	mu     sync.Mutex
-	source *finding // the last creation failed because of it; nil after one that did not
+	source *doubt // the last creation failed because of it
+	token  *doubt // the token works, and answered a request with an error
 }
 
-func newHealth(d *Daemon) *health { return &health{daemon: d, away: make(chan struct{}, 1)} }
+func newHealth(d *Daemon) *health {
+	return &health{daemon: d, source: newDoubt(d.log), token: newDoubt(d.log)}
+}
 
 // findings lists everything that holds now.
 func (h *health) findings() []finding {
-	list := append(append(h.tokenFindings(), h.tpmFindings()...), h.guardFindings()...)
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.source != nil {
-		list = append(list, *h.source)
+	list := h.reported()
+	for _, d := range []*doubt{h.token, h.source} {
+		if found, _ := d.look(); found != nil {
+			list = append(list, *found)
+		}
 	}
 	return list
+}
+
+// reported are the conditions that the devices' supervision and the guard report.
+func (h *health) reported() []finding {
+	return append(append(h.tokenFindings(), h.tpmFindings()...), h.guardFindings()...)
 }
 
 func (h *health) tokenFindings() (list []finding) {
@@ -171,62 +175,24 @@ func tpmReason(cause error) string {
 
 // sourced takes note of how the mixing for a new wallet ended.
 func (h *health) sourced(err error) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
 	var failed *entropy.SourceError
 	switch {
 	case err == nil:
-		h.source = nil
+		h.source.end()
+	case errors.As(err, &failed) && failed.Source == "kms":
+		h.source.raise("kms", err, failed.Reason.Passing())
 	case errors.As(err, &failed) && failed.Source != "token" && failed.Source != "tpm":
-		reason, since := "kms", time.Now()
-		if failed.Source != "kms" {
-			reason = "entropy"
-		}
-		known := h.source
-		if known != nil {
-			since = known.since
-		}
-		h.source = &finding{conditionOf(reason), since, err.Error()}
-		if known == nil || known.reason != reason {
-			h.source.log(h.daemon.log)
-		}
-		if reason == "kms" && failed.Reason.Passing() {
-			h.tellAway()
-		}
+		h.source.raise("entropy", err, false)
 	}
 }
 
-func (h *health) tellAway() {
-	select {
-	case h.away <- struct{}{}:
-	default: // it is being asked already
+// tokenErred takes note of a request that the token answered with an error, while
+// its supervision finds nothing wrong with it.
+func (h *health) tokenErred(err error) {
+	var failed *hsm.Error
+	if errors.As(err, &failed) && h.daemon.token.fault.look() == nil && h.daemon.lines.token.State().Phase == hsm.Ready {
+		h.token.raise("tokenErrors", failed, true)
 	}
-}
-
-// kms is what is wrong with KMS, or nil.
-func (h *health) kms() *finding {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.source == nil || h.source.reason != "kms" {
-		return nil
-	}
-	return h.source
-}
-
-// kmsAnswered takes note of what KMS answered to a question of the daemon's own,
-// nil for a good answer, unless a creation ended since then and knows better. It
-// reports whether it did.
-func (h *health) kmsAnswered(asked *finding, err error) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.source != asked {
-		return false
-	}
-	h.source = nil
-	if err != nil {
-		h.source = &finding{asked.condition, asked.since, err.Error()}
-	}
-	return true
 }
 
 // report gives state and reasons for the wire.

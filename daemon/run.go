@@ -66,6 +66,7 @@ func (d *Daemon) announce() {
 // reportToken logs each change of the token's state.
 func (d *Daemon) reportToken(s hsm.SupervisorState) {
 	if s.Phase == hsm.Ready {
+		d.health.token.hurry()
 		d.log.Info("the token can be used", "recoveries", s.Recoveries)
 		return
 	}
@@ -118,7 +119,7 @@ func (d *Daemon) Serve(ctx context.Context, listener net.Listener) error {
 	background.Go(func() { d.newWatcher().run(watching) })
 	background.Go(func() { d.observe(watching) })
 	background.Go(func() { d.reloads(purging) })
-	background.Go(func() { d.watchKMS(purging) })
+	background.Go(func() { d.settleDoubts(purging) })
 	done := make(chan error, 1)
 	go func() { done <- server.Serve(context.WithoutCancel(ctx), listener) }()
 	var refused error

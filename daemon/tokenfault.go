@@ -71,8 +71,9 @@ func (d *Daemon) readTokenFault() error {
 
 // inspect looks at a request's error before it is answered. A token that signed
 // wrongly or repeated a nonce is taken out of service, first in memory, then on
-// disk.
+// disk; one that failed is looked into.
 func (d *Daemon) inspect(ctx context.Context, err error) {
+	d.health.tokenErred(err)
 	if !errors.Is(err, wallet.ErrToken) && !errors.Is(err, wallet.ErrNonceReused) {
 		return
 	}

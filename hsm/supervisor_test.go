@@ -284,3 +284,26 @@ func TestObjectsOfALostLoginAreDestroyed(t *testing.T) {
 		}
 	}
 }
+
+// A rehearsal passes on a healthy token and leaves nothing behind, and finds each
+// function that fails.
+func TestRehearsal(t *testing.T) {
+	s := supervise(t, nil)
+	if err := s.keys(t).Rehearse(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, function := range []string{"C_Sign", "C_SignInit", "C_UnwrapKey", "C_WrapKey", "C_CreateObject", "C_GenerateKeyPair", "C_GenerateRandom"} {
+		s.Faults.Fail(function, pkcs11.CKR_ARGUMENTS_BAD)
+		var failed *hsm.Error
+		if err := s.keys(t).Rehearse(t.Context()); !errors.As(err, &failed) || failed.Func != function {
+			t.Errorf("%s fails, and the rehearsal says %v", function, err)
+		}
+		s.Faults.Clear(function)
+	}
+	if err := s.keys(t).Rehearse(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, objects := s.Faults.Measure(); objects != 0 {
+		t.Errorf("%d session objects are left", objects)
+	}
+}
