@@ -22,7 +22,7 @@ is the time from the end of the fault to the first success of that operation, on
 the machine that wrote the table, time-outs of the devices being 1 s and of KMS
 200 ms. "ok" means that the daemon did without the device or repeated the call by
 itself. Which of two devices' faults a caller hears of may depend on the moment.
-After "relock" the caller unlocks again. "state" is what `+"`sigild_status`"+` said while the
+After "relock" the caller unlocks again. "state" is what ` + "`sigild_status`" + ` said while the
 fault lasted; faults of one call are over by then.
 
 | device | fault | state | create | unlock | sign by PIN | sign by an unlock |

@@ -253,5 +253,5 @@ func TestKMSIsAskedUntilItAnswers(t *testing.T) {
 	}
 	create(t, c, "2")
 	stop(t, h.Host)
-	mustContain(t, strings.Join(log.all(), "\n"), "msg=degraded reason=kms", "AccessDenied", "KMS answers again")
+	mustContain(t, strings.Join(log.all(), "\n"), "msg=degraded reason=kms", "AccessDenied", `msg="no longer degraded" reason=kms`)
 }
