@@ -137,22 +137,19 @@ func (d *Daemon) clientVersion(context.Context, *clientCall) (any, error) {
 	return fmt.Sprintf("sigild/%s/%s-%s/%s", d.options.Version, runtime.GOOS, runtime.GOARCH, runtime.Version()), nil
 }
 
-// errNoChain is what a caller gets that asks for a chain which nobody set.
-func errNoChain() error {
-	return &ipc.Error{Code: codeUnavailable, Reason: "chainNotConfigured",
-		Message: "sigild follows no chain: set chain_id under [ethereum] in its configuration, or tell the library its network"}
-}
+// errNoChain is returned to a caller that asks for a chain which nobody set.
+var errNoChain = errors.New("no chain is configured")
 
 func (d *Daemon) ethChainID(context.Context, *clientCall) (any, error) {
 	if d.config.Ethereum.ChainID == 0 {
-		return nil, errNoChain()
+		return nil, errNoChain
 	}
 	return "0x" + strconv.FormatUint(d.config.Ethereum.ChainID, 16), nil
 }
 
 func (d *Daemon) netVersion(context.Context, *clientCall) (any, error) {
 	if d.config.Ethereum.ChainID == 0 {
-		return nil, errNoChain()
+		return nil, errNoChain
 	}
 	return strconv.FormatUint(d.config.Ethereum.ChainID, 10), nil
 }

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/sigild/sigild/daemon/entropy"
@@ -30,7 +31,7 @@ var update = flag.Bool("update", false, "write the generated parts of docs anew"
 func samples() []error {
 	return []error{
 		&wallet.PINError{}, &guard.WaitError{}, &wallet.TermsError{}, &wallet.DeniedError{}, &wallet.FieldError{Field: "field"},
-		&entropy.SourceError{Source: "kms", Reason: entropy.ReasonFailed}, hsm.ErrObjectLost, tpm.ErrUnavailable,
+		&entropy.SourceError{Source: "kms", Reason: entropy.ReasonFailed}, hsm.ErrObjectLost, tpm.ErrUnavailable, syscall.ENOSPC,
 		ipc.Overloaded("", 0),
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/sigild/sigild/daemon/audit"
@@ -108,7 +109,9 @@ func failures() []failure {
 		{"measuredState", codeUnavailable, tpm.ErrPCRMismatch, "the host is not in the measured state that its keys are bound to", true, false},
 		{"tpmUnavailable", codeUnavailable, tpm.ErrUnavailable, "the TPM refused or does not answer", true, true},
 		{"auditUnavailable", codeUnavailable, audit.ErrClosed, "the audit log cannot be written, so nothing is signed", false, true},
+		{"auditUnavailable", codeUnavailable, audit.ErrWrite, "the audit log cannot be written, so nothing is signed", false, true},
 		{"keyGone", codeUnavailable, ErrKeyGone, "the record needs a key that this installation does not have", true, false},
+		{"chainNotConfigured", codeUnavailable, errNoChain, "sigild follows no chain: set chain_id under [ethereum] in its configuration, or tell the library its network", true, false},
 		{"timeout", codeUnavailable, context.DeadlineExceeded, "the request took too long", false, true},
 	}...)
 }
@@ -116,7 +119,7 @@ func failures() []failure {
 // wireError gives the error that a caller gets for err. An *ipc.Error and
 // anything unknown pass: the server makes the latter "internal".
 func wireError(err error) error {
-	for _, convert := range []func(error) *ipc.Error{refusedDatabase, pinFailure, waitFailure, fieldFailure, termsFailure, policyFailure, sourceFailure, outOfService, tokenFailure, tpmFailure, listed} {
+	for _, convert := range []func(error) *ipc.Error{refusedDatabase, pinFailure, waitFailure, fieldFailure, termsFailure, policyFailure, sourceFailure, outOfService, tokenFailure, tpmFailure, listed, diskFailure} {
 		if e := convert(err); e != nil {
 			return fmt.Errorf("%w: %w", e, err)
 		}
@@ -256,4 +259,16 @@ func tpmFailure(err error) *ipc.Error {
 	after := 1.0
 	return &ipc.Error{Code: codeUnavailable, Reason: "tpmUnavailable", RetryAfter: &after,
 		Charged: chargeable(err), Message: "the TPM refused or does not answer"}
+}
+
+// diskFailure is for what the disk below the database answered.
+func diskFailure(err error) *ipc.Error {
+	for _, refused := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG, syscall.EIO, syscall.EROFS} {
+		if errors.Is(err, refused) {
+			after := 5.0
+			return &ipc.Error{Code: codeUnavailable, Reason: "diskUnavailable", RetryAfter: &after, Charged: chargeable(err),
+				Message: "the disk is full or fails; nothing is kept that was not acknowledged"}
+		}
+	}
+	return nil
 }

@@ -84,6 +84,7 @@ func deviceAdvices() []advice {
 		{"measuredState", givenBack, "Call the operator: firmware, boot loader or kernel changed since the keys were bound."},
 		{"entropyFailed", neverCharged, "Repeat the creation with the same `requestId` after `retryAfter`. Only creation needs the sources; `field` names the one that failed."},
 		{"auditUnavailable", neverCharged, "Repeat later; the operator looks at the disk. Nothing is signed that is not audited."},
+		{"diskUnavailable", givenBack, "Repeat the same request, with the same `requestId`, after `retryAfter`; the operator looks at the disk."},
 		{"tokenFault", neverCharged, "Do not repeat it; call the operator. The token's answer was wrong and did not leave, or the token refuses the wallet's own key."},
 		{"nonceReused", neverCharged, "Do not repeat it; call the operator at once. The token repeated a nonce; the signature did not leave."},
 	}
@@ -95,6 +96,7 @@ func requestAdvices() []advice {
 		{ipc.ReasonInvalidParams, neverCharged, "Mend the parameter at `field`."},
 		{ipc.ReasonMethodNotFound, neverCharged, "Check the name, and `apiVersion` of `sigild_status`."},
 		{ipc.ReasonInvalidRequest, neverCharged, "Mend the JSON-RPC envelope."},
+		{"chainNotConfigured", neverCharged, "Set `ethereum.chain_id`, or tell the library its network. Only `eth_chainId` and `net_version` need it."},
 		{ipc.ReasonParse, neverCharged, "Send JSON. When no value could begin, the connection is closed."},
 		{ipc.ReasonTooLarge, neverCharged, "Send less (`limits.message_bytes`)."},
 		{ipc.ReasonTooDeep, neverCharged, "Nest less (`limits.depth`)."},

@@ -34,6 +34,10 @@ type Entry struct {
 // signed until it is opened anew.
 var ErrClosed = errors.New("the audit log is closed")
 
+// ErrWrite is returned by Write when the disk refused the entries, as a full one
+// does. None of them is in the log, which goes on when the disk does.
+var ErrWrite = errors.New("write the audit log")
+
 // waiting bounds the entries between two fsyncs.
 const waiting = 256
 
@@ -251,10 +255,10 @@ func (l *Log) append(batch []*pending) (size int64, count uint64, err error) {
 		}
 	}
 	if _, err := l.file.Write(lines.Bytes()); err != nil {
-		return 0, 0, fmt.Errorf("write the audit log: %w", err)
+		return 0, 0, fmt.Errorf("%w: %w", ErrWrite, err)
 	}
 	if err := l.file.Sync(); err != nil {
-		return 0, 0, fmt.Errorf("write the audit log: %w", err)
+		return 0, 0, fmt.Errorf("%w: %w", ErrWrite, err)
 	}
 	return int64(lines.Len()), count, nil
 }

@@ -34,6 +34,9 @@ type Recorded struct {
 	Update bool
 	// Told, if set, gets every answer.
 	Told func(answer []byte)
+	// Prepare, if set, makes what is sent of a recorded request in which this
+	// run's values stand already.
+	Prepare func(t *testing.T, request string) string
 }
 
 // Play plays one file.
@@ -141,7 +144,11 @@ func (p *player) send(text string, number int) {
 		}
 		p.answers = json.NewDecoder(p.conn)
 	}
-	if _, err := io.WriteString(p.conn, p.live(text)); err != nil {
+	request := p.live(text)
+	if p.Prepare != nil {
+		request = p.Prepare(p.t, request)
+	}
+	if _, err := io.WriteString(p.conn, request); err != nil {
 		p.t.Fatalf("line %d: %v", number, err)
 	}
 	p.sent++
