@@ -109,7 +109,7 @@ var particular = map[string]string{
 	ipc.MethodFreezeAll:              "operatorOnly tokenUnavailable",
 	ipc.MethodEthChainID:             "chainNotConfigured",
 	ipc.MethodNetVersion:             "chainNotConfigured",
-	ipc.MethodStatus:                 "peerNotAllowed",
+	ipc.MethodStatus:                 "",
 	ipc.MethodEthAccounts:            "",
 	ipc.MethodAccountList:            "",
 	ipc.MethodAccountVersion:         "",

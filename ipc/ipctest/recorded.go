@@ -135,15 +135,21 @@ func (p *player) hangUp() {
 	p.conn = nil
 }
 
+func (p *player) connect() {
+	p.t.Helper()
+	if p.conn != nil {
+		return
+	}
+	p.conn = p.Dial(p.t)
+	if err := p.conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		p.t.Fatal(err)
+	}
+	p.answers = json.NewDecoder(p.conn)
+}
+
 func (p *player) send(text string, number int) {
 	p.t.Helper()
-	if p.conn == nil {
-		p.conn = p.Dial(p.t)
-		if err := p.conn.SetDeadline(time.Now().Add(patience)); err != nil {
-			p.t.Fatal(err)
-		}
-		p.answers = json.NewDecoder(p.conn)
-	}
+	p.connect()
 	request := p.live(text)
 	if p.Prepare != nil {
 		request = p.Prepare(p.t, request)
@@ -158,6 +164,7 @@ func (p *player) send(text string, number int) {
 // for the file.
 func (p *player) expect(recorded string, number int) string {
 	p.t.Helper()
+	p.connect() // a server may speak first, to a peer that it does not let in
 	var raw json.RawMessage
 	err := p.answers.Decode(&raw)
 	if strings.TrimSpace(recorded) == closed {
