@@ -13,7 +13,7 @@ import (
 
 // TestJavaScriptClient runs the tests of ipc/js.
 func TestJavaScriptClient(t *testing.T) {
-	if !ipctest.Node(t) {
+	if !ipctest.JavaScriptClient(t) {
 		return
 	}
 	for _, script := range []string{"test", "types"} {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/sigild/sigild/ipc"
+	"github.com/sigild/sigild/ipc/ipctest"
 )
 
 // block is one fenced block of a document.
@@ -16,7 +17,7 @@ var block = regexp.MustCompile("(?ms)^```(sh|js)\n(.*?)^```$")
 
 // TestClientsDocument runs docs/clients.md from its first block to its last.
 func TestClientsDocument(t *testing.T) {
-	if !required(t, "node") || !required(t, "npm") {
+	if !ipctest.Node(t) {
 		return
 	}
 	installLibraries(t)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"github.com/ethereum/go-ethereum/core/types"
 
 	"github.com/sigild/sigild/ipc"
+	"github.com/sigild/sigild/ipc/ipctest"
 )
 
 const examples = "../../testdata/examples"
@@ -35,15 +35,10 @@ func TestExampleRelayInGo(t *testing.T) {
 // TestExampleRelayInNode runs testdata/examples/relay.mjs, where Node is
 // installed, as it must be in CI.
 func TestExampleRelayInNode(t *testing.T) {
-	node, err := exec.LookPath("node")
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("Node is not installed: apt-get install nodejs")
-		}
-		t.Log("NOT RUN: Node is not installed")
+	if !ipctest.Program(t, "node") {
 		return
 	}
-	runExample(t, node, filepath.Join(examples, "relay.mjs"))
+	runExample(t, "node", filepath.Join(examples, "relay.mjs"))
 }
 
 func runExample(t *testing.T, command ...string) {

@@ -35,7 +35,7 @@ func askJavaScript(t *testing.T, h *daemontest.Host, r *ipctest.Relay, method, p
 // TestP5JavaScript: the JavaScript client does what it should with the real
 // daemon, and what the relay changes is refused by one of them.
 func TestP5JavaScript(t *testing.T) {
-	if !ipctest.Node(t) {
+	if !ipctest.JavaScriptClient(t) {
 		return
 	}
 	h, plain := serving(t)
@@ -111,7 +111,7 @@ func TestP5JavaScript(t *testing.T) {
 // TestP5JavaScriptReplay: a relay that sends the JavaScript client's request
 // twice gets one signature, and the client the proven one.
 func TestP5JavaScriptReplay(t *testing.T) {
-	if !ipctest.Node(t) {
+	if !ipctest.JavaScriptClient(t) {
 		return
 	}
 	h, plain := serving(t)

@@ -8,24 +8,12 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/sigild/sigild/ipc/ipctest"
 )
 
 // clientsDir has the libraries' lock file and the scripts.
 const clientsDir = "../../testdata/clients"
-
-// required says whether a program that a test needs must be there: in CI it
-// must, elsewhere the test says that it did not run.
-func required(t *testing.T, program string) bool {
-	t.Helper()
-	_, err := exec.LookPath(program)
-	if err != nil && os.Getenv("CI") == "true" {
-		t.Fatalf("%s is required in CI: %v", program, err)
-	}
-	if err != nil {
-		t.Logf("not run: %v", err)
-	}
-	return err == nil
-}
 
 // installLibraries runs npm, unless the lock file's packages are there.
 func installLibraries(t *testing.T) {
@@ -53,7 +41,7 @@ func installLibraries(t *testing.T) {
 // TestNodeLibraries runs ethers and viem, unchanged, on sigild's socket; they
 // verify what they got.
 func TestNodeLibraries(t *testing.T) {
-	if !required(t, "node") || !required(t, "npm") {
+	if !ipctest.Node(t) {
 		return
 	}
 	installLibraries(t)

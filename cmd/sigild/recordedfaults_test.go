@@ -22,7 +22,7 @@ func TestRecordedFaults(t *testing.T) {
 	prepared := map[string]func(*testing.T) ipctest.Recorded{
 		"kms": recordedKMSFaults, "token": recordedTokenFaults, "tpm": recordedTPMFaults, "state": stateFaults,
 		"record": recordFaults, "locked": fewAttempts, "overload": overload, "relock": relocked, "nonce": repeatedNonces, "signature": wrongSignatures,
-		"disk": fullDisks, "keygone": keysGone, "timeout": slowTPM, "limits": lowLimits, "peers": peers, "channel": sealedBlocks, "clients": nodeClients,
+		"disk": fullDisks, "keygone": keysGone, "timeout": slowTPM, "limits": lowLimits, "peers": peers, "channel": sealedBlocks, "clients": nodeClients, "web3py": pythonClient,
 	}
 	files, err := filepath.Glob("testdata/faults/*.txt")
 	if err != nil || len(files) != len(prepared) {
@@ -221,5 +221,11 @@ func lowLimits(t *testing.T) ipctest.Recorded {
 // nodeClients is a host for programs that take sigild for a node.
 func nodeClients(t *testing.T) ipctest.Recorded {
 	h, _ := serving(t, forClients)
+	return recorded(h)
+}
+
+// pythonClient is one whose eth_signTransaction answers as geth does.
+func pythonClient(t *testing.T) ipctest.Recorded {
+	h, _ := serving(t, withConfig(map[string]string{"ethereum": "chain_id = 1337\nsign_transaction_result = \"object\""}))
 	return recorded(h)
 }

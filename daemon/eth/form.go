@@ -55,7 +55,7 @@ func typeOf(f fields) (uint8, error) {
 	if !f.has("type") {
 		return inferType(f)
 	}
-	named, err := read(f, "type", value.uint64)
+	named, err := read(f, "type", value.transactionType)
 	if err != nil {
 		return 0, err
 	}

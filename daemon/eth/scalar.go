@@ -73,6 +73,15 @@ func (v value) uint64() (uint64, error) {
 	return number.Uint64(), nil
 }
 
+// transactionType reads an EIP-2718 type, also as the one-digit number that
+// programs in Python send.
+func (v value) transactionType() (uint64, error) {
+	if v.kind == number && len(v.text) == 1 {
+		return uint64(v.text[0] - '0'), nil
+	}
+	return v.uint64()
+}
+
 // nonce reads an account's nonce, which EIP-2681 keeps below 2^64-1.
 func (v value) nonce() (uint64, error) {
 	nonce, err := v.uint64()

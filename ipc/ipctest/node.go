@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 )
@@ -15,16 +16,43 @@ func JavaScript() string {
 	return filepath.Join(filepath.Dir(here), "..", "js")
 }
 
-// Node reports whether Node can run the JavaScript client, and installs what
-// that needs from its lock file. Without Node it says so in the test's log; in
-// CI, where the variable CI is set, the test fails.
+// Program reports whether a program that a test needs is installed. Where it is
+// not, the test's log says so; in CI, where the variable CI is set, the test
+// fails.
+func Program(t testing.TB, name string) bool {
+	t.Helper()
+	_, err := exec.LookPath(name)
+	if err != nil && os.Getenv("CI") != "" {
+		t.Fatalf("%v: CI installs it by testdata/install-deps (apt-get install nodejs npm)", err)
+	}
+	if err != nil {
+		t.Logf("NOT RUN: %v", err)
+	}
+	return err == nil
+}
+
+// Node reports whether Node and npm are there, as Program does, and gives Node
+// 18, which is Debian 12's, the global object crypto that later ones have.
 func Node(t testing.TB) bool {
 	t.Helper()
-	if _, err := exec.LookPath("npm"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("Node is not installed: apt-get install nodejs npm")
-		}
-		t.Log("NOT RUN: Node is not installed")
+	if !Program(t, "node") || !Program(t, "npm") {
+		return false
+	}
+	version, err := exec.CommandContext(t.Context(), "node", "--version").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.HasPrefix(string(version), "v18.") {
+		t.Setenv("NODE_OPTIONS", "--experimental-global-webcrypto")
+	}
+	return true
+}
+
+// JavaScriptClient reports whether Node can run the JavaScript client, and
+// installs what that needs from its lock file.
+func JavaScriptClient(t testing.TB) bool {
+	t.Helper()
+	if !Node(t) {
 		return false
 	}
 	if err := install(); err != nil {
