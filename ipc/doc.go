@@ -6,8 +6,9 @@
 // web3.py speak it over IPC: values may be split over reads, several may
 // arrive in one, and nothing or any whitespace stands between them.
 //
-// The package imports nothing else of the project, so that a client can be
-// built from it alone, without cgo.
+// Of the project the package imports nothing but the PIN channel
+// (daemon/channel), so that a client is built from it without cgo, without
+// Argon2 and without go-ethereum.
 //
 // # What a connection may do
 //

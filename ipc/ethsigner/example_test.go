@@ -60,13 +60,21 @@ func ExampleAccount_TransactOpts() {
 	// Output: 7 1 <nil>
 }
 
+// SignerFn is what older bindings take. It signs for its own account only.
 func ExampleAccount_SignerFn() {
 	account, done := connect()
 	defer done()
 	sign := account.SignerFn(context.Background(), big.NewInt(1))
-	_, err := sign(common.HexToAddress("0x9858EfFD232B4033E47d90003D41EC34EcaEda94"), nil)
+	to := common.HexToAddress("0x9858EfFD232B4033E47d90003D41EC34EcaEda94")
+	tx := types.NewTx(&types.DynamicFeeTx{ChainID: big.NewInt(1), Nonce: 3, To: &to, Gas: 21000,
+		GasFeeCap: big.NewInt(20e9), GasTipCap: big.NewInt(1e9)})
+	signed, err := sign(account.Address(), tx)
+	fmt.Println(signed.Nonce(), err)
+	_, err = sign(to, tx)
 	fmt.Println(err)
-	// Output: not authorized to sign this account
+	// Output:
+	// 3 <nil>
+	// not authorized to sign this account
 }
 
 func ExampleAccount_SignMessage() {
