@@ -119,7 +119,7 @@ func failures() []failure {
 // wireError gives the error that a caller gets for err. An *ipc.Error and
 // anything unknown pass: the server makes the latter "internal".
 func wireError(err error) error {
-	for _, convert := range []func(error) *ipc.Error{refusedDatabase, pinFailure, waitFailure, fieldFailure, termsFailure, policyFailure, sourceFailure, outOfService, tokenFailure, tpmFailure, listed, diskFailure} {
+	for _, convert := range []func(error) *ipc.Error{refusedDatabase, pinFailure, waitFailure, fieldFailure, termsFailure, policyFailure, sourceFailure, anchorFailure, outOfService, tokenFailure, tpmFailure, listed, diskFailure} {
 		if e := convert(err); e != nil {
 			return fmt.Errorf("%w: %w", e, err)
 		}
@@ -248,6 +248,17 @@ func tokenFailure(err error) *ipc.Error {
 	}
 	return &ipc.Error{Code: codeUnavailable, Reason: "tokenUnavailable", RetryAfter: &after,
 		Charged: chargeable(err), Message: message}
+}
+
+// anchorFailure comes before tpmFailure, which such an error holds too: a change
+// may be on disk, so that the caller must not take it for one that was not begun.
+func anchorFailure(err error) *ipc.Error {
+	for _, is := range []error{guard.ErrUnanchored, guard.ErrUnconfirmed, errNotCompared} {
+		if errors.Is(err, is) {
+			return listed(is)
+		}
+	}
+	return nil
 }
 
 // tpmFailure is for what the TPM answered, or did not.

@@ -82,9 +82,9 @@ func TestEveryReasonHasAConversation(t *testing.T) {
 const (
 	takesPIN = "pinSyntax plainPinRefused pinKeyUnknown sealedPinExpired sealedPinInvalid sealedPinUsed " +
 		"tokenUnavailable tokenFault auditUnavailable diskUnavailable timeout"
-	checksPIN = "wrongPin notFound deleted recordCorrupt overloaded tpmUnavailable measuredState keyGone"
+	checksPIN = "wrongPin locked pinWait notFound deleted recordCorrupt overloaded tpmUnavailable measuredState keyGone databaseRefused databaseChanged anchorUnavailable"
 	signs     = "unlockRequired relock policyDenied termsExceeded frozen"
-	changes   = "notFound recordCorrupt tokenUnavailable auditUnavailable diskUnavailable"
+	changes   = "notFound recordCorrupt tokenUnavailable auditUnavailable diskUnavailable databaseRefused databaseChanged anchorUnavailable"
 	byUnlock  = "notFound unlockRequired relock policyDenied termsExceeded frozen deleted recordCorrupt " +
 		"tokenUnavailable tokenFault auditUnavailable"
 )
@@ -98,13 +98,14 @@ var particular = map[string]string{
 	ipc.MethodSetPolicy:              "frozen requestReused",
 	ipc.MethodSignTransaction:        "wrongSender",
 	ipc.MethodSignDigest:             "digest",
-	ipc.MethodSignMessage:            "locked nonceReused",
+	ipc.MethodSignMessage:            "nonceReused",
 	ipc.MethodGetWallet:              "notFound recordCorrupt tokenUnavailable",
 	ipc.MethodListWallets:            "tokenUnavailable",
 	ipc.MethodUpdateWallet:           changes + " deleted externalIdTaken",
 	ipc.MethodLabelAccount:           changes + " deleted",
 	ipc.MethodFreezeWallet:           changes + " deleted",
 	ipc.MethodUnfreezeWallet:         changes + " operatorOnly",
+	ipc.MethodGiveBackAttempts:       changes + " operatorOnly giveBack givenAll",
 	ipc.MethodRestoreWallet:          changes + " operatorOnly",
 	ipc.MethodFreezeAll:              "operatorOnly tokenUnavailable",
 	ipc.MethodEthChainID:             "chainNotConfigured",

@@ -5,8 +5,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-
-	"github.com/sigild/sigild/ipc"
 )
 
 // Exchange is one request of a recorded conversation and what came of it.
@@ -54,21 +52,18 @@ func methodIn(request string) string {
 	return q.Method
 }
 
-// outcomeIn gives the reason of an answer, "" of a result.
+// outcomeIn gives the reason of an answer, "" of a result. Other members of an
+// error may be left open in a recording.
 func outcomeIn(answer string) (reason string, ok bool) {
 	var a struct {
 		Result json.RawMessage
-		Error  *ipc.Error
+		Error  *struct{ Data struct{ Reason string } }
 	}
 	if json.Unmarshal([]byte(answer), &a) != nil || (a.Error == nil) == (a.Result == nil) {
 		return "", false
 	}
-	return ipc.ReasonOf(errorOf(a.Error)), true
-}
-
-func errorOf(e *ipc.Error) error {
-	if e == nil {
-		return nil
+	if a.Error == nil {
+		return "", true
 	}
-	return e
+	return a.Error.Data.Reason, true
 }
