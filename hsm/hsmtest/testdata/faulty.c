@@ -255,10 +255,14 @@ static struct known *new_known(ulong_t handle)
 static void learn(ulong_t session, ulong_t handle)
 {
 	struct known *k = new_known(handle);
-	struct attribute value = { CKA_VALUE, k->d, sizeof(k->d) };
+	unsigned char d[32];
+	struct attribute value = { CKA_VALUE, d, sizeof(d) };
 
-	if (real->f[F_GetAttributeValue](session, handle, (ulong_t)&value, 1, 0, 0, 0, 0) != CKR_OK || value.size != 32)
+	if (real->f[F_GetAttributeValue](session, handle, (ulong_t)&value, 1, 0, 0, 0, 0) != CKR_OK || value.size > 32) {
 		k->handle = 0;
+		return;
+	}
+	memcpy(k->d + 32 - value.size, d, value.size); /* one in 256 comes without its leading zero */
 }
 
 static ulong_t generate_readable(ulong_t a, ulong_t b, ulong_t c, ulong_t d, ulong_t e, ulong_t g, ulong_t h, ulong_t j)
