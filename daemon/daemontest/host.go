@@ -156,13 +156,20 @@ func (h *Host) WriteConfig() error {
 		{"token", fmt.Sprintf("module = %q\nlabel = %q", h.Module, h.Label)},
 		{"tpm", fmt.Sprintf("device = %q\nprofile = \"uki\"", h.device())},
 		{"kms", h.kms()},
-		{"entropy", ""}, {"pin", ""}, {"guard", ""}, {"limits", ""}, {"log", ""}, {"metrics", ""}, {"ethereum", ""},
+		{"entropy", ""}, {"pin", ""}, {"guard", ""}, {"limits", ""}, {"log", ""}, {"metrics", ""}, {"ethereum", ""}, {"wallets", ""},
 		{"landlock", h.landlock()},
 	}
+	known := map[string]bool{}
 	var b strings.Builder
 	fmt.Fprintf(&b, "dev = %t\n", h.Dev)
 	for _, s := range sections {
+		known[s.name] = true
 		fmt.Fprintf(&b, "\n[%s]\n%s\n%s\n", s.name, s.lines, h.Config[s.name])
+	}
+	for name := range h.Config {
+		if !known[name] {
+			return fmt.Errorf("daemontest: there is no section %q to write", name)
+		}
 	}
 	return os.WriteFile(h.ConfigPath(), []byte(b.String()), 0o600)
 }
