@@ -13,6 +13,7 @@ import (
 
 	"github.com/sigild/sigild/daemon/daemontest"
 	"github.com/sigild/sigild/daemon/entropy/kmstest"
+	"github.com/sigild/sigild/ipc"
 	"github.com/sigild/sigild/ipc/ipctest"
 )
 
@@ -68,8 +69,16 @@ func recordedTokenFaults(t *testing.T) ipctest.Recorded {
 }
 
 func recordedTPMFaults(t *testing.T) ipctest.Recorded {
-	h, _ := serving(t)
-	return hooked(h, map[string]func(*testing.T){"the TPM dies": func(*testing.T) { h.TPM.Kill() }})
+	h, c := serving(t)
+	return hooked(h, map[string]func(*testing.T){"the TPM dies": func(t *testing.T) {
+		h.TPM.Kill()
+		await(t, "that it is noticed", func() bool {
+			create := ipc.CreateWalletParams{RequestID: "noticed", Owner: "bob", PIN: ipc.Secret(rightPIN)}
+			_, err := c.CreateWallet(testContext(t), create)
+			state, _ := reasonsOf(t, c)
+			return err != nil && state != "ready"
+		})
+	}})
 }
 
 func stateFaults(t *testing.T) ipctest.Recorded {

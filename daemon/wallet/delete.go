@@ -171,5 +171,8 @@ func (s *Service) purge(ctx context.Context, by Peer, id seal.ID, grace time.Dur
 	if err := s.Store.Remove(ctx, r); err != nil {
 		return err
 	}
+	// The wallet is gone: its line must not be missing because the daemon stops.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditTimeout)
+	defer cancel()
 	return s.audit(ctx, Event{Action: "purgeWallet", Peer: by, Wallet: id, Result: "ok"})
 }
