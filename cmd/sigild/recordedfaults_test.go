@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/json"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -234,8 +235,24 @@ func nodeClients(t *testing.T) ipctest.Recorded {
 	return recorded(h)
 }
 
-// pythonClient is one whose eth_signTransaction answers as geth does.
+// pythonClient is one whose eth_signTransaction answers as geth does. What is
+// signed is by the one account that it was told.
 func pythonClient(t *testing.T) ipctest.Recorded {
 	h, _ := serving(t, withConfig(map[string]string{"ethereum": "chain_id = 1337\nsign_transaction_result = \"object\""}))
-	return recorded(h)
+	r := recorded(h)
+	var accounts []string
+	r.Told = func(answer []byte) {
+		var list struct{ Result []string }
+		if json.Unmarshal(answer, &list) == nil && len(list.Result) == 1 {
+			accounts = list.Result
+		}
+		var signed struct{ Result struct{ Raw string } }
+		if json.Unmarshal(answer, &signed) != nil || signed.Result.Raw == "" {
+			return
+		}
+		if sender := senderOf(t, signed.Result.Raw); len(accounts) != 1 || sender != accounts[0] {
+			t.Errorf("the sender is %s, the accounts are %v", sender, accounts)
+		}
+	}
+	return r
 }
