@@ -255,7 +255,9 @@ func tokenFailure(err error) *ipc.Error {
 func anchorFailure(err error) *ipc.Error {
 	for _, is := range []error{guard.ErrUnanchored, guard.ErrUnconfirmed, errNotCompared} {
 		if errors.Is(err, is) {
-			return listed(is)
+			e := listed(is)
+			e.Charged = chargeable(err)
+			return e
 		}
 	}
 	return nil
