@@ -111,6 +111,9 @@ func refusedCopy(t *testing.T, h *daemontest.Host, c *ipc.Client, w ipc.Hex) {
 		_, err := tryPIN(t, c, w, wrongPIN)
 		wantReason(t, err, "databaseRefused")
 	}
+	if _, err := c.GetWallet(testContext(t), ipc.GetWalletParams{WalletID: w}); err != nil {
+		t.Errorf("after a PIN was refused: %v", err)
+	}
 	_, err = c.CreateWallet(testContext(t), ipc.CreateWalletParams{RequestID: "new", Owner: "alice", PIN: ipc.Secret(rightPIN)})
 	wantReason(t, err, "databaseRefused")
 	_, err = c.FreezeWallet(testContext(t), ipc.WalletParams{WalletID: w})

@@ -67,8 +67,8 @@ func (g *Guard) settleLate(ctx context.Context, wallet [16]byte) error {
 		return nil
 	}
 	_, err := g.put(ctx, s.charged, s.next, false)
-	if err != nil && !errors.Is(err, ErrSwapped) {
-		return err
+	if err != nil && !errors.Is(err, ErrSwapped) && !errors.Is(err, ErrRefused) {
+		return err // a refused database stays so: its wallets can be looked at
 	}
 	g.late.drop(wallet, s)
 	return nil
