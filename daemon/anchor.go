@@ -24,6 +24,10 @@ const nvLabel = "sigild/nv/v1"
 // installation has.
 var ErrAnchorMode = errors.New("section [guard] of the configuration names another anchor than this installation has: set it back, or change over by `sigild check --accept`")
 
+// ErrAnchorFormer is returned while counters are left from which the database was
+// changed over: what they anchored would still open with its old attempts.
+var ErrAnchorFormer = errors.New("a change of the anchor did not come to its end: run `sigild check --accept`")
+
 // errFormerAnchor is what is missing when a guard root names an earlier
 // definition of the counters.
 var errFormerAnchor = errors.New("its guard root is of an earlier counter: an older copy, or a change of the anchor that did not come to its end")
@@ -160,7 +164,8 @@ func (a *anchor) free(ctx context.Context, t *tpm.TPM, ours func(handle uint32) 
 			}
 			continue
 		}
-		return fmt.Errorf("%w: %#x: name a free one in the section [guard] of the configuration", tpm.ErrCounterExists, handle)
+		return fmt.Errorf("%w: %#x: name a free one in the section [guard] of the configuration; "+
+			"if it is this installation's own, from after this copy, remove it: tpm2_nvundefine %#x", tpm.ErrCounterExists, handle, handle)
 	}
 	return nil
 }
@@ -253,6 +258,9 @@ func (d *Daemon) openLedger(ctx context.Context, mac guard.MAC) error {
 	found, missing, err := d.findCounters(ctx, d.lines.tpm.tpm, mac)
 	if err != nil {
 		return err
+	}
+	if missing == nil && len(d.doc.Anchor.Former) > 0 && !d.options.anchorMayDiffer {
+		return ErrAnchorFormer
 	}
 	clock, err := d.tpmClock(ctx)
 	if err != nil {

@@ -104,8 +104,8 @@ func (m *maintenance) acceptance(ctx context.Context, l *openLedger) (string, fu
 		return s.Refused.Error(), guard.Accept[*store.Tx], nil
 	case err != nil:
 		return err.Error(), guard.Accept[*store.Tx], nil
-	case len(found.Bad) > 0:
-		return fmt.Sprintf("%d wallets or requests were changed outside the daemon", len(found.Bad)), guard.Accept[*store.Tx], nil
+	case found.Changed > 0:
+		return fmt.Sprintf("%d wallets or requests were changed outside the daemon", found.Changed), guard.Accept[*store.Tx], nil
 	case !m.doc.Anchor.configured(m.config.Guard):
 		return "another anchor", guard.Acknowledge[*store.Tx], nil
 	case s.Unclean > 0:

@@ -45,7 +45,7 @@ func ExitCode(err error) int {
 func mustBeMended() []error {
 	return []error{
 		ErrConfig, ErrLoginRefused, ErrPINSource, ErrNotProvisioned, ErrProvisioned, ErrInstallation, ErrEnforcement, ErrUnmeasured, ErrOwner,
-		ErrAnchorMode,
+		ErrAnchorMode, ErrAnchorFormer,
 		store.ErrNotDatabase, store.ErrSchema, guard.ErrCorrupt, audit.ErrPlace,
 		hsm.ErrKeyMissing, hsm.ErrKeyDuplicate, hsm.ErrKeyAttributes, hsm.ErrKeyChanged,
 		tpm.ErrPCRMismatch, tpm.ErrApproval, tpm.ErrSRKChanged, tpm.ErrObjectForeign, tpm.ErrObjectPolicy,

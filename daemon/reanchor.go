@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -41,6 +42,15 @@ func (m *maintenance) reanchor(ctx context.Context) (*counters, error) {
 	next, last := newAnchor(m.config.Guard), *m.doc.Anchor
 	next.Former, last.Former = last.Former, nil
 	next.Former = append(slices.Clone(next.Former), last)
+	root, err := m.guardRoot(ctx, m.mac)
+	if err != nil {
+		return nil, err
+	}
+	// The document may be an older one than the root: the root knows what
+	// counted last.
+	if id := root.AnchorName[len(root.AnchorName)-anchorIDSize:]; !bytes.Equal(id, last.ID) {
+		next.Former = append(next.Former, anchor{Mode: next.Mode, Handle: next.Handle, Unclean: next.Unclean, ID: id})
+	}
 	ours := func(handle uint32) (bool, error) { return m.owns(ctx, next.Former, handle) }
 	if err := next.free(ctx, m.devices.tpm, ours); err != nil {
 		return nil, err

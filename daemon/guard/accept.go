@@ -2,6 +2,8 @@ package guard
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 )
@@ -20,9 +22,21 @@ var ErrNothingToAccept = errors.New("the database is the one that the TPM's coun
 // wanted it.
 func Accept[T Tx](ctx context.Context, c Config[T]) (*Ledger[T], error) {
 	return anew(ctx, c, func(ctx context.Context, l *Ledger[T]) error {
-		l.root.Accepted = l.root.Epoch
+		l.root.Accepted = newAcceptance()
 		return l.rebuild(ctx)
 	})
+}
+
+// newAcceptance names an acceptance. It is random: in an older copy the epochs
+// begin anew with numbers that were given before.
+func newAcceptance() uint64 {
+	var b [8]byte
+	for {
+		rand.Read(b[:])
+		if n := binary.BigEndian.Uint64(b[:]); n != 0 {
+			return n
+		}
+	}
 }
 
 // Acknowledge is Accept for a database that the caller has just found to be the

@@ -64,7 +64,7 @@ type Start struct {
 // Status is the state of a ledger.
 type Status struct {
 	Epoch      uint64
-	Accepted   uint64 // the epoch that the latest acceptance began; 0: none was
+	Accepted   uint64 // names the latest acceptance; 0: there was none
 	Step       uint64
 	Anchored   uint64 // the counter's value that the database names
 	Counter    uint64 // the value that the TPM gave last

@@ -659,3 +659,95 @@ func TestSettleLateAtAStop(t *testing.T) {
 		t.Errorf("%d attempts left", left)
 	}
 }
+
+// P4: a settlement of a charge that was never written is not carried out on the
+// next charge, whose bytes are the same within a second.
+func TestP4SettlementOfNothingTakesNoCharge(t *testing.T) {
+	b := newBench(t)
+	held, goOn := make(chan struct{}), make(chan struct{})
+	var armed atomic.Bool
+	mac := b.mac
+	b.Guard = guard.New(b.disk, func(ctx context.Context, m []byte) ([32]byte, error) {
+		if armed.CompareAndSwap(true, false) {
+			close(held)
+			<-goOn
+		}
+		return mac(ctx, m)
+	}, b.clock())
+	b.disk.full(errDisk)
+	if _, err := b.Charge(t.Context(), b.wallet, b.limits); err == nil {
+		t.Fatal("charged on a full disk")
+	}
+	b.disk.full(nil)
+	armed.Store(true)
+	looked, charged := make(chan error, 1), make(chan error, 1)
+	go func() {
+		_, err := b.Attempts(t.Context(), b.wallet, b.limits)
+		looked <- err
+	}()
+	<-held // it is about to settle
+	go func() {
+		_, err := b.Charge(t.Context(), b.wallet, b.limits)
+		charged <- err
+	}()
+	var err error
+	select {
+	case err = <-charged: // it must not come before the other is done
+		t.Error("charged beside a settlement")
+		close(goOn)
+	case <-time.After(50 * time.Millisecond):
+		close(goOn)
+		err = <-charged
+	}
+	if err = errors.Join(err, <-looked); err != nil {
+		t.Fatal(err)
+	}
+	if r := b.stored(); r.Consecutive != 1 {
+		t.Errorf("%d charges stand after a check was charged", r.Consecutive)
+	}
+}
+
+// P4: a row from after an acceptance, spliced into an older copy before another
+// one, is cut to 3 attempts like the others.
+func TestP4RowFromAnAcceptanceBefore(t *testing.T) {
+	s := newSite(t, true)
+	s.create(1)
+	old := s.copy()
+	s.guesses(1, 1)
+	s.restore(old)
+	s.refused(guard.ErrOlderCopy)
+	s.accept()
+	if err := s.pass(1); err != nil {
+		t.Fatal(err)
+	}
+	row := s.row(1)
+	s.guesses(1, 10)
+	s.restore(old)
+	s.edit(func(tx *bbolt.Tx) error {
+		wallet := id(1)
+		return tx.Bucket([]byte("guard")).Put(wallet[:], row)
+	})
+	s.accept()
+	if left := s.left(1); left != 3 {
+		t.Errorf("%d attempts left, want 3", left)
+	}
+}
+
+// pass makes a check that passes.
+func (s *site) pass(n uint32) error {
+	c, err := s.guard.Charge(s.t.Context(), id(n), s.limits)
+	if err == nil {
+		_, err = c.Passed(s.t.Context())
+	}
+	return err
+}
+
+// row is a wallet's stored row.
+func (s *site) row(n uint32) []byte {
+	s.t.Helper()
+	row, _, err := s.ledger.Leaf(s.t.Context(), id(n))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return row
+}

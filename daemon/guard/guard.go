@@ -16,7 +16,7 @@ type Rows interface {
 	// and, for a step, anchored. ErrSwapped when the row is not prev any more;
 	// ErrUnanchored when next is on disk and its step not confirmed.
 	SwapRow(ctx context.Context, wallet [16]byte, prev, next []byte, step bool) error
-	// Accepted is the epoch that the latest acceptance of an older copy began.
+	// Accepted names the latest acceptance of an older copy; 0: there was none.
 	Accepted(ctx context.Context) (uint64, error)
 }
 
@@ -44,17 +44,17 @@ type Guard struct {
 // New returns a guard over rows, whose MACs are by mac.
 func New(rows Rows, mac MAC, clock Clock) *Guard {
 	return &Guard{rows: rows, mac: mac, clock: clock, locks: newLocks(),
-		late: late{list: map[[16]byte]*settlement{}}}
+		late: late{list: map[[16]byte]*settlement{}, turns: newLocks()}}
 }
 
 // NewRow gives the bytes to store for a new wallet, written together with its
 // record.
 func (g *Guard) NewRow(ctx context.Context, wallet [16]byte) ([]byte, error) {
-	epoch, err := g.rows.Accepted(ctx)
+	accepted, err := g.rows.Accepted(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return EncodeRow(ctx, &Row{Wallet: wallet, Revision: 1, Recent: []int64{}, Epoch: epoch}, g.mac)
+	return EncodeRow(ctx, &Row{Wallet: wallet, Revision: 1, Recent: []int64{}, Accepted: accepted}, g.mac)
 }
 
 // Attempts reads a wallet's counts without charging. ErrCorrupt when the row is
@@ -95,11 +95,11 @@ func (g *Guard) load(ctx context.Context, wallet [16]byte, l Limits) (*stored, e
 	if err != nil {
 		return nil, err
 	}
-	epoch, err := g.rows.Accepted(ctx)
+	accepted, err := g.rows.Accepted(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &stored{row.in(epoch, l, g.clock.Powered()), data}, nil
+	return &stored{row.in(accepted, l, g.clock.Powered()), data}, nil
 }
 
 // put stores next in the place of v.

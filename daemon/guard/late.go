@@ -20,6 +20,10 @@ type settlement struct {
 type late struct {
 	mu   sync.Mutex
 	list map[[16]byte]*settlement
+	// turns lets one settlement of a wallet run at a time. One may name a row that
+	// was never written, whose bytes a later charge may have: when that one is
+	// written, nobody may hold the settlement any more.
+	turns *locks
 }
 
 func (l *late) keep(wallet [16]byte, s *settlement) {
@@ -62,11 +66,19 @@ func (g *Guard) SettleLate(ctx context.Context) error {
 // settleLate writes what could not be written before. A row that is another by
 // now was settled by somebody else.
 func (g *Guard) settleLate(ctx context.Context, wallet [16]byte) error {
+	if g.late.get(wallet) == nil {
+		return nil
+	}
+	done, err := g.late.turns.lock(ctx, wallet)
+	if err != nil {
+		return err
+	}
+	defer done()
 	s := g.late.get(wallet)
 	if s == nil {
 		return nil
 	}
-	_, err := g.put(ctx, s.charged, s.next, false)
+	_, err = g.put(ctx, s.charged, s.next, false)
 	if err != nil && !errors.Is(err, ErrSwapped) && !errors.Is(err, ErrRefused) {
 		return err // a refused database stays so: its wallets can be looked at
 	}

@@ -150,8 +150,7 @@ func (l *Ledger[T]) Settled(ctx context.Context) error {
 	return l.do(ctx, &operation[T]{step: true})
 }
 
-// Accepted is the epoch that the latest acceptance of an older copy began, 0
-// before the first.
+// Accepted names the latest acceptance of an older copy; 0 before the first.
 func (l *Ledger[T]) Accepted(context.Context) (uint64, error) { return l.status.Load().Accepted, nil }
 
 // Leaf gives a wallet's row and record, or a request and nil, verified along

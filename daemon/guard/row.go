@@ -35,7 +35,7 @@ type Row struct {
 	NotBefore   int64    `cbor:"6,keyasint"`           // seconds of the TPM's clock before which no check is made
 	LastPass    int64    `cbor:"7,keyasint"`           // Unix seconds of the last passed check
 	Given       uint32   `cbor:"8,keyasint"`           // attempts that an operator gave back
-	Epoch       uint64   `cbor:"9,keyasint,omitempty"` // that the latest acceptance before the row was written began
+	Accepted    uint64   `cbor:"9,keyasint,omitempty"` // Root.Accepted when the row was written
 }
 
 // RecentMax is how many charges a row dates.
@@ -55,7 +55,7 @@ type Root struct {
 	UncleanName  []byte `cbor:"9,keyasint,omitempty"`  // Counter.Name of the unclean counter; empty with a durable anchor
 	UncleanValue uint64 `cbor:"10,keyasint,omitempty"` // its value when an operator last acknowledged
 	Resets       uint32 `cbor:"11,keyasint,omitempty"` // the TPM's reset count when 5 was last compared with the counter
-	Accepted     uint64 `cbor:"12,keyasint,omitempty"` // epoch that the latest acceptance of an older copy began; 0: none was
+	Accepted     uint64 `cbor:"12,keyasint,omitempty"` // random name of the latest acceptance of an older copy; 0: there was none
 	UncleanDue   uint64 `cbor:"13,keyasint,omitempty"` // value that the unclean counter must have reached
 }
 

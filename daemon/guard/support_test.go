@@ -36,7 +36,7 @@ type rowVector struct {
 		Recent                []int64
 		NotBefore, LastPass   int64
 		Given                 uint32
-		Epoch                 uint64
+		Accepted              uint64
 	}
 	Body, MACInput, MAC, Stored hexBytes
 }
@@ -44,7 +44,7 @@ type rowVector struct {
 func (v *rowVector) row() *guard.Row {
 	r := v.Row
 	return &guard.Row{Wallet: [16]byte(r.Wallet), Revision: r.Revision, Consecutive: r.Consecutive, Lifetime: r.Lifetime,
-		Recent: r.Recent, NotBefore: r.NotBefore, LastPass: r.LastPass, Given: r.Given, Epoch: r.Epoch}
+		Recent: r.Recent, NotBefore: r.NotBefore, LastPass: r.LastPass, Given: r.Given, Accepted: r.Accepted}
 }
 
 type rootVector struct {

@@ -13,6 +13,9 @@ type Audit struct {
 	// Bad are wallets and requests of which something is missing, changed or not
 	// the latest; such wallets are locked.
 	Bad [][16]byte
+	// Changed is how many of them are not what the tree says; accepting the
+	// database makes them so. The others have a MAC of nobody's.
+	Changed int
 }
 
 // VerifyAll verifies every row and record against the tree, and that the tree
@@ -74,7 +77,10 @@ func (a *Audit) compare(ctx context.Context, tx Tx, root hash, wallets map[[16]b
 		if err != nil {
 			return err
 		}
-		if err = p.check(leaf); wallet {
+		if err = p.check(leaf); err != nil {
+			a.Changed++
+		}
+		if wallet {
 			a.Wallets++
 			err = errors.Join(err, rowError(ctx, id, leaf[0], mac))
 		}

@@ -110,16 +110,16 @@ func remaining(limit, used uint32) uint32 { return limit - min(used, limit) }
 
 func sum(a, b uint32) uint32 { return uint32(min(uint64(a)+uint64(b), math.MaxUint32)) }
 
-// in is the row as it counts in an epoch. In one that is newer than the row an
-// older copy was accepted since: failures may be missing from it, and the TPM's
-// clock may be another one.
-func (r *Row) in(epoch uint64, l Limits, now time.Duration) *Row {
+// in is the row as it counts after the latest acceptance. In a row that was
+// written before it failures may be missing, and the TPM's clock may be another
+// one.
+func (r *Row) in(accepted uint64, l Limits, now time.Duration) *Row {
 	next := *r
 	next.Recent = append([]int64{}, r.Recent...)
-	if r.Epoch >= epoch {
+	if r.Accepted == accepted {
 		return &next
 	}
-	next.Epoch, next.NotBefore = epoch, 0
+	next.Accepted, next.NotBefore = accepted, 0
 	next.Consecutive = max(r.Consecutive, remaining(l.Consecutive, keptAttempts))
 	for i := range next.Recent {
 		next.Recent[i] = min(next.Recent[i], seconds(now))
