@@ -21,7 +21,7 @@ import (
 type trap struct {
 	h     *daemontest.Host
 	at    atomic.Int64 // commands until then; 0: never
-	after bool         // when the TPM carried it out
+	after atomic.Bool  // when the TPM carried it out
 	code  atomic.Uint32
 	// instead, if set, handles each command in place of all this.
 	instead atomic.Pointer[func(code uint32, forward func() []byte) []byte]
@@ -53,7 +53,7 @@ func (k *trap) handle(command []byte, forward func([]byte) []byte) []byte {
 		return forward(command)
 	}
 	k.code.Store(binary.BigEndian.Uint32(command[6:]))
-	if k.after {
+	if k.after.Load() {
 		forward(command)
 	}
 	_ = syscall.Kill(k.h.PID(), syscall.SIGKILL) // it may have ended
@@ -124,7 +124,8 @@ func TestP4KilledAtEachTPMCommand(t *testing.T) {
 	points := 0
 	for what, try := range v.operations() {
 		for n := 1; ; n++ {
-			if k.after = n%2 == 0; k.after && os.Getenv("SIGILD_KILLS") == "" {
+			after := n%2 == 0
+			if k.after.Store(after); after && os.Getenv("SIGILD_KILLS") == "" {
 				continue // the next point has the same state of the TPM
 			}
 			before := attemptsLeft(t, c, v.wallet)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -102,7 +103,10 @@ func TestP4RequestOfAKilledChange(t *testing.T) {
 	w := create(t, c, "1").WalletID
 	var during []byte
 	increments := 0
+	var mu sync.Mutex
 	trap := func(code uint32, forward func() []byte) []byte {
+		mu.Lock()
+		defer mu.Unlock()
 		switch tpm2.TPMCC(code) {
 		case tpm2.TPMCCHMAC: // the PIN is being checked
 			if during == nil {
@@ -124,7 +128,10 @@ func TestP4RequestOfAKilledChange(t *testing.T) {
 	k.instead.Store(nil)
 	kill(t, h)
 	requests := bucketOf(t, h, "requests")
-	if err := os.WriteFile(h.Database(), during, 0o600); err != nil {
+	mu.Lock()
+	before := during
+	mu.Unlock()
+	if err := os.WriteFile(h.Database(), before, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	editFile(t, h, func(tx *bbolt.Tx) error {
@@ -199,6 +206,7 @@ func TestKilledChangeOfTheAnchor(t *testing.T) {
 			changing := h.Command(testContext(t), "check", "--accept")
 			var said strings.Builder
 			changing.Stdout, changing.Stderr = &said, &said
+			started := make(chan struct{})
 			var count atomic.Int64
 			var defining atomic.Bool
 			trap := func(code uint32, forward func() []byte) []byte {
@@ -211,11 +219,16 @@ func TestKilledChangeOfTheAnchor(t *testing.T) {
 					return forward()
 				}
 				forward()
+				<-started
 				_ = changing.Process.Kill()
 				return nil
 			}
 			k.instead.Store(&trap)
-			if err := changing.Run(); err == nil {
+			if err := changing.Start(); err != nil {
+				t.Fatal(err)
+			}
+			close(started)
+			if err := changing.Wait(); err == nil {
 				t.Fatalf("it was not killed: %s", said.String())
 			}
 			k.instead.Store(nil)

@@ -15,6 +15,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"github.com/sigild/sigild/daemon/entropy/kmstest"
 	"github.com/sigild/sigild/tpm/tpmtest"
@@ -59,7 +60,7 @@ type Host struct {
 	Socket string
 
 	pin     []byte
-	process *process
+	process atomic.Pointer[process]
 	tap     *Tap
 }
 
@@ -236,7 +237,7 @@ func say(to func(string), line string) {
 // Close ends sigild and the devices. The folder stays.
 func (h *Host) Close() error {
 	var errs []error
-	if h.process != nil {
+	if h.process.Load() != nil {
 		errs = append(errs, h.Stop())
 	}
 	if h.KMS != nil {

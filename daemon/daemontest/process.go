@@ -37,7 +37,7 @@ func (h *Host) Start(ctx context.Context) error {
 	}
 	select {
 	case <-p.ready:
-		h.process = p
+		h.process.Store(p)
 		return nil
 	case <-p.ended:
 		return p.failure()
@@ -96,12 +96,14 @@ func (e *ExitError) Error() string {
 	return fmt.Sprintf("sigild ended with exit code %d:\n%s", e.Code, e.Log)
 }
 
-// PID is the process id of the running sigild, 0 when there is none.
+// PID is the process id of the running sigild, 0 when there is none. It may be
+// asked for by any goroutine.
 func (h *Host) PID() int {
-	if h.process == nil {
+	p := h.process.Load()
+	if p == nil {
 		return 0
 	}
-	return h.process.cmd.Process.Pid
+	return p.cmd.Process.Pid
 }
 
 // Stop asks sigild to end and waits for it.
@@ -118,30 +120,27 @@ func (h *Host) Kill() error {
 }
 
 func (h *Host) end(signal syscall.Signal) error {
-	p := h.process
+	p := h.process.Swap(nil)
 	if p == nil {
 		return ErrNotRunning
 	}
-	h.process = nil
-	if err := p.cmd.Process.Signal(signal); err != nil {
-		return errors.Join(err, p.failure())
-	}
+	err := p.cmd.Process.Signal(signal) // an error: it ended before
 	<-p.ended
-	if p.err != nil {
-		return p.failure()
+	if err != nil || p.err != nil {
+		return errors.Join(err, p.failure())
 	}
 	return nil
 }
 
 // Wait waits until sigild ends by itself, and says how.
 func (h *Host) Wait(ctx context.Context) error {
-	p := h.process
+	p := h.process.Load()
 	if p == nil {
 		return ErrNotRunning
 	}
 	select {
 	case <-p.ended:
-		h.process = nil
+		h.process.Store(nil)
 		if p.err != nil {
 			return p.failure()
 		}

@@ -17,7 +17,7 @@ var kept = []string{"tokens", "tpm", "sigild.db", "audit.log"}
 // into a folder that does not exist yet. Options.State starts a host from it.
 // The host can only be closed after it.
 func (h *Host) SaveState(to string) error {
-	if h.process != nil {
+	if h.process.Load() != nil {
 		if err := h.Stop(); err != nil {
 			return err
 		}
