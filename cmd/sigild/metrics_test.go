@@ -35,19 +35,22 @@ func newMonitored(t *testing.T) (*measured, func() string) {
 		return new(net.Dialer).DialContext(ctx, "unix", path)
 	}
 	client := &http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
-	return m, func() string {
-		t.Helper()
-		response, err := client.Get("http://sigild/metrics")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer response.Body.Close()
-		body, err := io.ReadAll(response.Body)
-		if err != nil || response.StatusCode != http.StatusOK {
-			t.Fatalf("scrape: status %d, %v", response.StatusCode, err)
-		}
-		return string(body)
+	return m, func() string { return scrapeBy(t, client) }
+}
+
+// scrapeBy gives the metrics as they are now.
+func scrapeBy(t *testing.T, client *http.Client) string {
+	t.Helper()
+	response, err := client.Get("http://sigild/metrics")
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		t.Fatalf("scrape: status %d, %v", response.StatusCode, err)
+	}
+	return string(body)
 }
 
 func (m *measured) sign(pin string) error {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -84,7 +83,7 @@ func (g *gauge) read(t *testing.T) memory {
 	if err != nil {
 		t.Fatal(err)
 	}
-	figures := g.scrape(t)
+	figures := scrapeBy(t, g.fetch)
 	file, err := os.Stat(g.host.Database())
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +99,7 @@ func (g *gauge) read(t *testing.T) memory {
 // itself brought about, when no PIN is being stretched, and its sweeping.
 func (g *gauge) settled(t *testing.T) memory {
 	t.Helper()
-	collections := func() int { return figure(t, g.scrape(t), "\ngo_gc_duration_seconds_count ") }
+	collections := func() int { return figure(t, scrapeBy(t, g.fetch), "\ngo_gc_duration_seconds_count ") }
 	begun := collections()
 	await(t, "two collections", func() bool { return collections() > begun+1 })
 	least := g.read(t)
@@ -110,20 +109,6 @@ func (g *gauge) settled(t *testing.T) memory {
 		least = m
 	}
 	return least
-}
-
-func (g *gauge) scrape(t *testing.T) string {
-	t.Helper()
-	response, err := g.fetch.Get("http://sigild/metrics")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(response.Body)
-	if err != nil || response.StatusCode != http.StatusOK {
-		t.Fatalf("scrape: status %d, %v", response.StatusCode, err)
-	}
-	return string(body)
 }
 
 // objectsMade counts the session objects that were made, by calls.
