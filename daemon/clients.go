@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"reflect"
 	"runtime"
 	"strconv"
@@ -24,10 +23,8 @@ type clientCall struct {
 // clientMethod is one row of the table of methods that other programs speak.
 // No PIN can be given in them: an account signs by an unlock.
 type clientMethod struct {
-	name, summary string
-	params        []parameter
-	result        reflect.Type
-	run           func(*Daemon, context.Context, *clientCall) (any, error)
+	description
+	run func(*Daemon, context.Context, *clientCall) (any, error)
 }
 
 // parameter describes one parameter by position.
@@ -39,6 +36,9 @@ type parameter struct {
 
 // addressText is an account's address on the wire.
 type addressText string
+
+// signatureText is the signature of a message on the wire.
+type signatureText string
 
 // quantityText is a number on the wire.
 type quantityText string
@@ -59,45 +59,41 @@ func clientMethods() []clientMethod {
 	data := parameter{name: "data", about: "the bytes of the message", kind: reflect.TypeFor[ipc.Hex]()}
 	typed := parameter{name: "typedData", about: "the typed data (EIP-712), also as a string that holds its JSON text",
 		kind: reflect.TypeFor[typedDataObject]()}
-	tx := parameter{name: "transaction", about: "a complete transaction with from, chainId, nonce, gas and fees: nothing is filled in, save that account_signTransaction takes the configured chain where none is named",
-		kind: reflect.TypeFor[transactionObject]()}
-	signature, addresses := reflect.TypeFor[ipc.Hex](), reflect.TypeFor[[]addressText]()
+	tx := func(filled string) parameter {
+		return parameter{name: "transaction", about: "a complete transaction with from, chainId, nonce, gas and fees: " + filled,
+			kind: reflect.TypeFor[transactionObject]()}
+	}
+	signature, addresses := reflect.TypeFor[signatureText](), reflect.TypeFor[[]addressText]()
+	row := func(name, summary string, params []parameter, result reflect.Type, run func(*Daemon, context.Context, *clientCall) (any, error)) clientMethod {
+		return clientMethod{description{name, summary, params, result}, run}
+	}
 	return []clientMethod{
-		{ipc.MethodAccountVersion, "The version of the account_* methods.", nil, text, (*Daemon).accountVersion},
-		{ipc.MethodAccountList, "The accounts that can sign, as eth_accounts.", nil, addresses, (*Daemon).listAddresses},
-		{ipc.MethodAccountSignTransaction, "Signs a transaction by an unlocked account.", []parameter{tx, {
+		row(ipc.MethodAccountVersion, "The version of the methods that start with account_.", nil, text, (*Daemon).accountVersion),
+		row(ipc.MethodAccountList, "The accounts that can sign, as eth_accounts.", nil, addresses, (*Daemon).listAddresses),
+		row(ipc.MethodAccountSignTransaction, "Signs a transaction by an unlocked account.", []parameter{tx("nothing is filled in but the configured chain, where none is named"), {
 			name: "methodSelector", about: "the signature of the called function, such as transfer(address,uint256), which the call data must match",
-			kind: text, optional: true}}, reflect.TypeFor[ipc.SignedTransaction](), (*Daemon).accountSignTransaction},
-		{ipc.MethodAccountSignData, "Signs a message (text/plain, EIP-191) or typed data (data/typed, EIP-712) by an unlocked account.",
+			kind: text, optional: true}}, reflect.TypeFor[ipc.SignedTransaction](), (*Daemon).accountSignTransaction),
+		row(ipc.MethodAccountSignData, "Signs a message (text/plain, EIP-191) or typed data (data/typed, EIP-712) by an unlocked account.",
 			[]parameter{{name: "contentType", about: "text/plain or data/typed", kind: text}, account,
 				{name: "data", about: "the message, or the JSON text of the typed data, in hexadecimal", kind: reflect.TypeFor[ipc.Hex]()}},
-			signature, (*Daemon).accountSignData},
-		{ipc.MethodAccountSignTypedData, "Signs typed data (EIP-712) by an unlocked account.",
-			[]parameter{account, typed}, signature, (*Daemon).signTypedDataBy},
-		{ipc.MethodEthAccounts, "The accounts that are unlocked for the caller, and then others of its active wallets.",
-			nil, addresses, (*Daemon).listAddresses},
-		{ipc.MethodEthChainID, "The chain id of the configuration.", nil, reflect.TypeFor[quantityText](), (*Daemon).ethChainID},
-		{ipc.MethodEthSign, "Signs a message (EIP-191) by an unlocked account.", []parameter{account, data}, signature, (*Daemon).ethSign},
-		{ipc.MethodEthSignTransaction, "Signs a transaction by an unlocked account. Answers its bytes, or {raw, tx} where the configuration says so.",
-			[]parameter{tx}, reflect.TypeFor[signedResult](), (*Daemon).ethSignTransaction},
-		{ipc.MethodEthSignTypedData, "The same as eth_signTypedData_v4.", []parameter{account, typed}, signature, (*Daemon).signTypedDataBy},
-		{ipc.MethodEthSignTypedDataV4, "Signs typed data (EIP-712) by an unlocked account.",
-			[]parameter{account, typed}, signature, (*Daemon).signTypedDataBy},
-		{ipc.MethodPersonalSign, "Signs a message (EIP-191) by an unlocked account.", []parameter{data, account}, signature, (*Daemon).personalSign},
-		{ipc.MethodClientVersion, "The name and version of this program.", nil, text, (*Daemon).clientVersion},
-		{ipc.MethodNetVersion, "The chain id of the configuration, in decimal.", nil, text, (*Daemon).netVersion},
-		{ipc.MethodRPCModules, "The namespaces of the methods and their versions.", nil, reflect.TypeFor[map[string]string](), (*Daemon).rpcModules},
-		{ipc.MethodDiscover, "The OpenRPC document of all methods.", nil, reflect.TypeFor[openRPCDocument](), (*Daemon).discover},
+			signature, (*Daemon).accountSignData),
+		row(ipc.MethodAccountSignTypedData, "Signs typed data (EIP-712) by an unlocked account.",
+			[]parameter{account, typed}, signature, (*Daemon).signTypedDataBy),
+		row(ipc.MethodEthAccounts, "The accounts that are unlocked for the caller, and then others of its active wallets.",
+			nil, addresses, (*Daemon).listAddresses),
+		row(ipc.MethodEthChainID, "The chain id of the configuration.", nil, reflect.TypeFor[quantityText](), (*Daemon).ethChainID),
+		row(ipc.MethodEthSign, "Signs a message (EIP-191) by an unlocked account.", []parameter{account, data}, signature, (*Daemon).ethSign),
+		row(ipc.MethodEthSignTransaction, "Signs a transaction by an unlocked account. Answers its bytes, or raw and tx where the configuration says so.",
+			[]parameter{tx("nothing is filled in")}, reflect.TypeFor[signedResult](), (*Daemon).ethSignTransaction),
+		row(ipc.MethodEthSignTypedData, "The same as eth_signTypedData_v4.", []parameter{account, typed}, signature, (*Daemon).signTypedDataBy),
+		row(ipc.MethodEthSignTypedDataV4, "Signs typed data (EIP-712) by an unlocked account.",
+			[]parameter{account, typed}, signature, (*Daemon).signTypedDataBy),
+		row(ipc.MethodPersonalSign, "Signs a message (EIP-191) by an unlocked account.", []parameter{data, account}, signature, (*Daemon).personalSign),
+		row(ipc.MethodClientVersion, "The name and version of this program.", nil, text, (*Daemon).clientVersion),
+		row(ipc.MethodNetVersion, "The chain id of the configuration, in decimal.", nil, text, (*Daemon).netVersion),
+		row(ipc.MethodRPCModules, "The namespaces of the methods and their versions.", nil, reflect.TypeFor[map[string]string](), (*Daemon).rpcModules),
+		row(ipc.MethodDiscover, "The OpenRPC document of all methods.", nil, reflect.TypeFor[openRPCDocument](), (*Daemon).discover),
 	}
-}
-
-// allMethods adds the methods of other programs to our own.
-func (d *Daemon) allMethods() map[string]ipc.Handler {
-	all := maps.Clone(d.methods())
-	for _, m := range clientMethods() {
-		all[m.name] = d.handleClient(m)
-	}
-	return all
 }
 
 // handleClient checks the number of parameters, runs the method and names its
@@ -160,5 +156,5 @@ func (d *Daemon) rpcModules(context.Context, *clientCall) (any, error) {
 }
 
 func (d *Daemon) discover(context.Context, *clientCall) (any, error) {
-	return newOpenRPC()
+	return newOpenRPC(), nil
 }

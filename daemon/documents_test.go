@@ -23,7 +23,7 @@ import (
 
 // update writes what is made from the code into docs:
 //
-//	go test ./daemon -run 'Errors|Members' -update
+//	go test ./daemon -run 'Errors|Members|OpenRPC' -update
 var update = flag.Bool("update", false, "write the generated parts of docs anew")
 
 // samples are errors of the kinds that get their reason by a conversion, and
@@ -208,6 +208,6 @@ func compareDocument(t *testing.T, path string, want []byte) {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(got, want) {
-		t.Errorf("%s is not what the code says: go test ./daemon -run 'Errors|Members' -update", path)
+		t.Errorf("%s is not what the code says: go test ./daemon -run 'Errors|Members|OpenRPC' -update", path)
 	}
 }

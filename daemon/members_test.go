@@ -1,14 +1,12 @@
 package daemon
 
 import (
-	"bytes"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	gotoken "go/token"
 	"os"
 	"path/filepath"
-	"reflect"
 	"regexp"
 	"strings"
 	"testing"
@@ -16,36 +14,47 @@ import (
 
 const methodsDocument = "../docs/rpc.md"
 
-// TestMembersDocument keeps the tables of members in docs/rpc.md equal to the
-// types of package ipc.
+// generated is a part of docs/rpc.md that is made from the code.
+var generated = regexp.MustCompile(`(?s)<!-- (method|members): ([\w.]+) -->\n.*?<!-- end -->`)
+
+// TestMembersDocument keeps the heads of the sections in docs/rpc.md, with the
+// tables of parameters and results, equal to what rpc.discover answers.
 func TestMembersDocument(t *testing.T) {
 	text, err := os.ReadFile(methodsDocument)
 	if err != nil {
 		t.Fatal(err)
 	}
-	types := wireTypes(t)
-	marks := regexp.MustCompile(`(?s)<!-- members: (\w+) -->\n.*?<!-- end -->`)
-	want := marks.ReplaceAllFunc(text, func(found []byte) []byte {
-		name := string(marks.FindSubmatch(found)[1])
-		if types[name] == nil {
-			t.Errorf("package ipc has no type %s", name)
-			return found
+	d := newRPCDocument(t)
+	want := generated.ReplaceAllFunc(text, func(found []byte) []byte {
+		kind, name := string(generated.FindSubmatch(found)[1]), string(generated.FindSubmatch(found)[2])
+		body := ""
+		if kind == "method" {
+			body = d.head(name)
+		} else {
+			body = d.members(name)
 		}
-		return members(name, types[name])
+		return fmt.Appendf(nil, "<!-- %s: %s -->\n%s<!-- end -->", kind, name, body)
 	})
 	compareDocument(t, methodsDocument, want)
 }
 
-// TestMembersOfEveryMethodAreDocumented also holds the named reasons against
-// the code.
-func TestMembersOfEveryMethodAreDocumented(t *testing.T) {
+// TestEveryMethodIsDocumented also holds the named reasons against the code.
+func TestEveryMethodIsDocumented(t *testing.T) {
 	text, err := os.ReadFile(methodsDocument)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name := range (&Daemon{}).methods() {
-		section := regexp.MustCompile(`(?s)\n### ` + name + `\n.*?\nErrors: .*?` + "```jsonrpc\n.*?" + `"method": "` + name + `"`)
-		if !section.Match(text) {
+	sections := map[string]string{}
+	for _, s := range strings.Split(string(text), "\n<!-- method: ")[1:] {
+		name, rest, _ := strings.Cut(s, " -->\n")
+		if sections[name] != "" {
+			t.Errorf("%s has two sections in %s", name, methodsDocument)
+		}
+		sections[name] = rest
+	}
+	for name := range new(Daemon).methods() {
+		played := regexp.MustCompile(`(?s)\n<!-- end -->\n.*?\nErrors: .*?` + "```jsonrpc\n.*?" + `"method": "` + regexp.QuoteMeta(name) + `"`)
+		if !played.MatchString(sections[name]) {
 			t.Errorf("%s has no section with errors and an example in %s", name, methodsDocument)
 		}
 	}
@@ -84,28 +93,6 @@ func wireTypes(t *testing.T) map[string]*ast.StructType {
 	return types
 }
 
-// members is the table of one type.
-func members(name string, s *ast.StructType) []byte {
-	var b bytes.Buffer
-	asked := strings.HasSuffix(name, "Params") || name == "Policy" || name == "Terms" || name == "BatchItem"
-	column := "always there"
-	if asked {
-		column = "required"
-	}
-	fmt.Fprintf(&b, "<!-- members: %s -->\n| `%s` | type | %s | |\n|---|---|---|---|\n", name, name, column)
-	for _, f := range s.Fields.List {
-		tag := reflect.StructTag(strings.Trim(f.Tag.Value, "`")).Get("json")
-		member, options, _ := strings.Cut(tag, ",")
-		always := "yes"
-		if options == "omitempty" {
-			always = ""
-		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", member, wireName(f.Type), always, comment(f.Names[0].Name, member, f.Doc.Text()))
-	}
-	b.WriteString("<!-- end -->")
-	return b.Bytes()
-}
-
 // comment is a field's comment on one line, with the wire's own names.
 func comment(field, member, text string) string {
 	text = strings.Join(strings.Fields(text), " ")
@@ -118,31 +105,12 @@ func comment(field, member, text string) string {
 		}
 		return word
 	})
-	return strings.ReplaceAll(text, "|", "\\|")
+	return text
 }
 
 // wireWords are names of fields that comments use, as they are on the wire.
 func wireWords() map[string]string {
 	return map[string]string{"WalletID": "walletId", "Address": "address", "ExternalID": "externalId", "RequestID": "requestId",
 		"FrozenAt": "frozenAt", "FrozenBy": "frozenBy", "DeletedAt": "deletedAt", "MaxValue": "maxValue", "MaxCost": "maxCost",
-		"PCRs": "pcrs", "PCRProfile": "pcrProfile", "Accounts": "accounts", "Raw": "raw", "Hash": "hash"}
-}
-
-func wireName(e ast.Expr) string {
-	switch v := e.(type) {
-	case *ast.StarExpr:
-		return wireName(v.X)
-	case *ast.ArrayType:
-		return "array of " + wireName(v.Elt)
-	case *ast.SelectorExpr:
-		return "object"
-	case *ast.Ident:
-		names := map[string]string{"Hex": "bytes", "Secret": "PIN", "Time": "time", "bool": "boolean", "string": "string",
-			"int": "integer", "uint32": "integer"}
-		if name := names[v.Name]; name != "" {
-			return name
-		}
-		return "`" + v.Name + "`"
-	}
-	return "?"
+		"Reasons": "reasons", "Action": "action", "Ciphertext": "ciphertext", "PCRs": "pcrs", "PCRProfile": "pcrProfile", "Accounts": "accounts", "Raw": "raw", "Hash": "hash"}
 }

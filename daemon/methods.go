@@ -17,52 +17,6 @@ import (
 	"github.com/sigild/sigild/ipc"
 )
 
-// methods are all that the socket answers.
-func (d *Daemon) methods() map[string]ipc.Handler {
-	handlers := d.handlers()
-	for name, h := range handlers {
-		handlers[name] = func(ctx context.Context, raw json.RawMessage) (any, error) {
-			return h(context.WithValue(ctx, methodKey{}, name), raw)
-		}
-	}
-	return handlers
-}
-
-// methodKey is where the context of a request has its method's name.
-type methodKey struct{}
-
-func (d *Daemon) handlers() map[string]ipc.Handler {
-	return map[string]ipc.Handler{
-		ipc.MethodPinKey:          handle(d, d.pinKey),
-		ipc.MethodStatus:          handle(d, d.status),
-		ipc.MethodCreateWallet:    handle(d, d.createWallet),
-		ipc.MethodGetWallet:       handle(d, d.getWallet),
-		ipc.MethodListWallets:     handle(d, d.listWallets),
-		ipc.MethodDeriveAccount:   handle(d, d.deriveAccount),
-		ipc.MethodSignTransaction: handle(d, d.signTransaction),
-		ipc.MethodSignMessage:     handle(d, d.signMessage),
-
-		ipc.MethodUpdateWallet:      handle(d, d.updateWallet),
-		ipc.MethodLabelAccount:      handle(d, d.labelAccount),
-		ipc.MethodFreezeWallet:      handle(d, d.freezeWallet),
-		ipc.MethodUnfreezeWallet:    handle(d, d.unfreezeWallet),
-		ipc.MethodGiveBackAttempts:  handle(d, d.giveBackAttempts),
-		ipc.MethodFreezeAll:         handle(d, d.freezeAll),
-		ipc.MethodDeleteWallet:      handle(d, d.deleteWallet),
-		ipc.MethodRestoreWallet:     handle(d, d.restoreWallet),
-		ipc.MethodChangePIN:         handle(d, d.changePIN),
-		ipc.MethodSetPolicy:         handle(d, d.setPolicy),
-		ipc.MethodUnlock:            handle(d, d.unlock),
-		ipc.MethodLock:              handle(d, d.lock),
-		ipc.MethodLockAll:           handle(d, d.lockAll),
-		ipc.MethodSignTypedData:     handle(d, signPayload(d, typedDataPayload)),
-		ipc.MethodSignAuthorization: handle(d, signPayload(d, authorizationPayload)),
-		ipc.MethodSignUserOperation: handle(d, signPayload(d, userOperationPayload)),
-		ipc.MethodSignDigest:        handle(d, d.signDigest),
-		ipc.MethodSignBatch:         handle(d, d.signBatch),
-	}
-}
-
 // call is one request with its decoded parameters.
 type call[P any] struct {
 	peer   wallet.Peer

@@ -169,8 +169,8 @@ func (d *Daemon) signMessage(ctx context.Context, c *call[ipc.SignMessageParams]
 }
 
 // signPayload makes the handler of a method that signs one kind of payload.
-func signPayload(d *Daemon, parse func(json.RawMessage) (*payload, error)) func(context.Context, *call[ipc.SignPayloadParams]) (*ipc.SignPayloadResult, error) {
-	return func(ctx context.Context, c *call[ipc.SignPayloadParams]) (*ipc.SignPayloadResult, error) {
+func signPayload(parse func(json.RawMessage) (*payload, error)) func(*Daemon, context.Context, *call[ipc.SignPayloadParams]) (*ipc.SignPayloadResult, error) {
+	return func(d *Daemon, ctx context.Context, c *call[ipc.SignPayloadParams]) (*ipc.SignPayloadResult, error) {
 		p, err := parse(c.params.Payload)
 		if err != nil {
 			return nil, err

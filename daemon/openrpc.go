@@ -1,12 +1,10 @@
 package daemon
 
 import (
-	"context"
 	"encoding/json"
-	"fmt"
-	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
 	"github.com/sigild/sigild/ipc"
 )
@@ -57,38 +55,34 @@ type openRPCComponents struct {
 // OpenRPC returns the OpenRPC document of every method that the socket answers,
 // indented. It is the same for every installation.
 func OpenRPC() ([]byte, error) {
-	doc, err := newOpenRPC()
-	if err != nil {
-		return nil, err
-	}
-	text, err := json.MarshalIndent(doc, "", "  ")
+	text, err := json.MarshalIndent(newOpenRPC(), "", "  ")
 	return append(text, '\n'), err
 }
 
-// newOpenRPC describes what is registered; a method that no table describes,
-// and a description without a method, are errors.
-func newOpenRPC() (*openRPCDocument, error) {
-	described := map[string]description{}
-	for _, m := range append(walletMethods(), clientDescriptions()...) {
-		described[m.name] = m
-	}
-	names := slices.Sorted(maps.Keys(new(Daemon).allMethods()))
-	if len(names) != len(described) {
-		return nil, fmt.Errorf("%d methods are described, %d are registered", len(described), len(names))
-	}
+// newOpenRPC describes what is registered: both come from the same tables.
+func newOpenRPC() *openRPCDocument {
 	doc := &openRPCDocument{OpenRPC: openRPCVersion, Info: openRPCInfo{Title: "sigild",
 		Description: "Wallet keys inside a PKCS#11 token: JSON-RPC 2.0 on a Unix socket.",
 		Version:     ipc.APIVersion, License: openRPCLicense{Name: "Apache-2.0"}}}
 	schemas := schemaSet{}
-	for _, name := range names {
-		m, ok := described[name]
-		if !ok {
-			return nil, fmt.Errorf("the method %s is not described", name)
-		}
+	for _, m := range descriptions() {
 		doc.Methods = append(doc.Methods, m.openRPC(schemas))
 	}
 	doc.Components.Schemas = schemas
-	return doc, nil
+	return doc
+}
+
+// descriptions are those of all methods, by their names.
+func descriptions() []description {
+	var list []description
+	for _, m := range walletMethods() {
+		list = append(list, m.description)
+	}
+	for _, m := range clientMethods() {
+		list = append(list, m.description)
+	}
+	slices.SortFunc(list, func(a, b description) int { return strings.Compare(a.name, b.name) })
+	return list
 }
 
 // description is what the document says of one method.
@@ -106,58 +100,4 @@ func (m description) openRPC(schemas schemaSet) openRPCMethod {
 			Required: !p.optional, Schema: schemas.of(p.kind)})
 	}
 	return out
-}
-
-// describe takes the types from the handler itself, so that they cannot differ.
-func describe[P, R any](name, summary string, _ func(*Daemon, context.Context, *call[P]) (R, error)) description {
-	return describeAs[P, R](name, summary)
-}
-
-// describeAs is describe for a handler that is made by a function.
-func describeAs[P, R any](name, summary string) description {
-	kind := reflect.TypeFor[P]()
-	return description{name, summary, []parameter{{name: "params", about: "one object", kind: kind,
-		optional: len(requiredMembers(kind)) == 0}}, reflect.TypeFor[R]()}
-}
-
-func clientDescriptions() []description {
-	var list []description
-	for _, m := range clientMethods() {
-		list = append(list, description{m.name, m.summary, m.params, m.result})
-	}
-	return list
-}
-
-// walletMethods describes sigild's own methods.
-func walletMethods() []description {
-	type payloadParams = ipc.SignPayloadParams
-	type payloadResult = *ipc.SignPayloadResult
-	return []description{
-		describe(ipc.MethodStatus, "The daemon, its devices and their state.", (*Daemon).status),
-		describe(ipc.MethodPinKey, "The key that PINs are sealed to, signed by the identity key.", (*Daemon).pinKey),
-		describe(ipc.MethodCreateWallet, "Makes a wallet, once for each requestId of an owner.", (*Daemon).createWallet),
-		describe(ipc.MethodGetWallet, "One wallet, by id, external id or address.", (*Daemon).getWallet),
-		describe(ipc.MethodListWallets, "A page of the caller's wallets, oldest first.", (*Daemon).listWallets),
-		describe(ipc.MethodDeriveAccount, "Adds accounts to a wallet.", (*Daemon).deriveAccount),
-		describe(ipc.MethodUpdateWallet, "Changes label, external id and tags.", (*Daemon).updateWallet),
-		describe(ipc.MethodLabelAccount, "Changes the label of an account.", (*Daemon).labelAccount),
-		describe(ipc.MethodFreezeWallet, "Stops a wallet from signing, at once; ends its unlocks.", (*Daemon).freezeWallet),
-		describe(ipc.MethodUnfreezeWallet, "Lets a frozen wallet sign again; for operators.", (*Daemon).unfreezeWallet),
-		describe(ipc.MethodGiveBackAttempts, "Gives PIN attempts back and ends a wait; for operators.", (*Daemon).giveBackAttempts),
-		describe(ipc.MethodFreezeAll, "Freezes every wallet; for operators.", (*Daemon).freezeAll),
-		describe(ipc.MethodDeleteWallet, "Deletes a wallet; an operator can restore it until it is purged.", (*Daemon).deleteWallet),
-		describe(ipc.MethodRestoreWallet, "Brings a deleted wallet back; for operators.", (*Daemon).restoreWallet),
-		describe(ipc.MethodChangePIN, "Seals a wallet under a new PIN.", (*Daemon).changePIN),
-		describe(ipc.MethodSetPolicy, "Changes what a wallet may sign.", (*Daemon).setPolicy),
-		describe(ipc.MethodUnlock, "Lets the caller sign without the PIN, within terms.", (*Daemon).unlock),
-		describe(ipc.MethodLock, "Ends the caller's unlock of a wallet.", (*Daemon).lock),
-		describe(ipc.MethodLockAll, "Ends all unlocks of the caller; of everybody, for operators.", (*Daemon).lockAll),
-		describe(ipc.MethodSignTransaction, "Signs a transaction.", (*Daemon).signTransaction),
-		describe(ipc.MethodSignMessage, "Signs a message (EIP-191).", (*Daemon).signMessage),
-		describeAs[payloadParams, payloadResult](ipc.MethodSignTypedData, "Signs typed data (EIP-712)."),
-		describeAs[payloadParams, payloadResult](ipc.MethodSignAuthorization, "Signs an authorization (EIP-7702)."),
-		describeAs[payloadParams, payloadResult](ipc.MethodSignUserOperation, "Signs a user operation (ERC-4337)."),
-		describe(ipc.MethodSignDigest, "Signs 32 bytes, where the wallet's policy allows it.", (*Daemon).signDigest),
-		describe(ipc.MethodSignBatch, "Signs several payloads by one PIN, all or none.", (*Daemon).signBatch),
-	}
 }

@@ -1,60 +1,77 @@
-package daemon_test
+package daemon
 
 import (
-	"bytes"
 	"encoding/json"
-	"os"
+	"strings"
 	"testing"
-
-	"github.com/sigild/sigild/daemon"
 )
 
-// The document in docs is the one that rpc.discover answers: run this test with
-// UPDATE=1 in the environment after a change of methods or wire types.
+// The document in docs is the one that rpc.discover answers.
 func TestOpenRPCDocument(t *testing.T) {
-	const path = "../docs/openrpc.json"
-	got, err := daemon.OpenRPC()
+	text, err := OpenRPC()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if os.Getenv("UPDATE") != "" {
-		if err := os.WriteFile(path, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("%s differs from the methods: UPDATE=1 go test ./daemon -run OpenRPC", path)
-	}
+	compareDocument(t, "../docs/openrpc.json", text)
 }
 
 // Every reference leads to a schema, and every schema is referred to.
 func TestOpenRPCReferences(t *testing.T) {
-	text, err := daemon.OpenRPC()
+	text, err := OpenRPC()
 	if err != nil {
 		t.Fatal(err)
 	}
-	var doc struct {
-		Methods    []struct{ Name, Summary string }
-		Components struct{ Schemas map[string]json.RawMessage }
-	}
+	var doc any
 	if err := json.Unmarshal(text, &doc); err != nil {
 		t.Fatal(err)
 	}
-	for name := range doc.Components.Schemas {
-		if !bytes.Contains(text, []byte(`"#/components/schemas/`+name+`"`)) {
+	found := map[string]int{}
+	referencesIn(doc, found)
+	if len(found) == 0 {
+		t.Fatal("there is no reference")
+	}
+	schemas := newOpenRPC().Components.Schemas
+	for reference := range found {
+		name, local := strings.CutPrefix(reference, "#/components/schemas/")
+		if !local || schemas[name] == nil {
+			t.Errorf("%s leads nowhere", reference)
+		}
+	}
+	for name := range schemas {
+		if found["#/components/schemas/"+name] == 0 {
 			t.Errorf("nothing refers to %s", name)
 		}
 	}
-	if n := bytes.Count(text, []byte(`"$ref"`)); n == 0 || len(doc.Methods) < 40 {
-		t.Errorf("%d references, %d methods", n, len(doc.Methods))
-	}
-	for _, m := range doc.Methods {
-		if m.Summary == "" {
-			t.Errorf("%s has no summary", m.Name)
+}
+
+// referencesIn counts the values of $ref at every depth of a decoded document.
+func referencesIn(value any, found map[string]int) {
+	switch v := value.(type) {
+	case []any:
+		for _, element := range v {
+			referencesIn(element, found)
 		}
+	case map[string]any:
+		for name, member := range v {
+			if reference, is := member.(string); is && name == "$ref" {
+				found[reference]++
+			}
+			referencesIn(member, found)
+		}
+	}
+}
+
+// Every method that is registered is described once, and says what it is for.
+func TestOpenRPCDescribesEveryMethod(t *testing.T) {
+	registered := new(Daemon).methods()
+	seen := map[string]bool{}
+	for _, m := range newOpenRPC().Methods {
+		if seen[m.Name] || registered[m.Name] == nil || m.Summary == "" {
+			t.Errorf("%s: twice %v, registered %v, summary %q", m.Name, seen[m.Name], registered[m.Name] != nil, m.Summary)
+		}
+		seen[m.Name] = true
+	}
+	if len(seen) != len(registered) || len(seen) < 40 {
+		t.Errorf("%d methods are described, %d registered", len(seen), len(registered))
 	}
 }

@@ -108,7 +108,7 @@ func groupID(group string) (int, error) {
 // finish.
 func (d *Daemon) Serve(ctx context.Context, listener net.Listener) error {
 	server := ipc.NewServer(ipc.Options{Limits: limits(d.config.Limits), Allow: d.allows,
-		Methods: d.admitted(d.allMethods()), Logger: d.log, OnRequest: d.logRequest})
+		Methods: d.admitted(d.methods()), Logger: d.log, OnRequest: d.logRequest})
 	var background sync.WaitGroup
 	defer background.Wait()
 	purging, stop := context.WithCancel(ctx)

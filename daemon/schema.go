@@ -41,31 +41,38 @@ func (set schemaSet) of(t reflect.Type) schema {
 	panic("no schema for " + t.String())
 }
 
-// named gives the schemas of types that have their own form on the wire.
+// named gives the schemas of types that have their own form on the wire. Their
+// titles are what docs/rpc.md calls them.
 func named(t reflect.Type) schema {
 	switch t {
 	case reflect.TypeFor[ipc.Hex]():
-		return schema{"type": "string", "pattern": "^0x([0-9a-fA-F]{2})*$", "description": "bytes in hexadecimal"}
+		return text("bytes", "^0x([0-9a-fA-F]{2})*$", "bytes in hexadecimal")
 	case reflect.TypeFor[ipc.Secret]():
-		return schema{"type": "string", "writeOnly": true, "minLength": 6, "maxLength": 64, "description": "a PIN"}
+		return schema{"title": "PIN", "type": "string", "writeOnly": true, "minLength": 6, "maxLength": 64, "description": "a PIN"}
 	case reflect.TypeFor[ipc.Time]():
-		return schema{"type": "string", "format": "date-time", "description": "RFC 3339 in UTC, whole seconds"}
+		return schema{"title": "time", "type": "string", "format": "date-time", "description": "RFC 3339 in UTC, whole seconds"}
 	case reflect.TypeFor[json.RawMessage]():
 		return schema{"type": "object", "description": "as Ethereum JSON-RPC spells it"}
 	case reflect.TypeFor[addressText]():
-		return schema{"type": "string", "pattern": "^0x[0-9a-fA-F]{40}$", "description": "an address; letters of mixed case must be the checksum of EIP-55"}
+		return text("address", "^0x[0-9a-fA-F]{40}$", "an address; letters of mixed case must be the checksum of EIP-55")
+	case reflect.TypeFor[signatureText]():
+		return text("signature", "^0x[0-9a-f]{130}$", "r ‖ s ‖ v, 65 bytes in hexadecimal, where v is 27 or 28")
 	case reflect.TypeFor[quantityText]():
-		return schema{"type": "string", "pattern": "^0x(0|[1-9a-f][0-9a-f]*)$", "description": "a number in hexadecimal without leading zeros"}
+		return text("quantity", "^0x(0|[1-9a-f][0-9a-f]*)$", "a number in hexadecimal without leading zeros")
 	case reflect.TypeFor[transactionObject]():
 		return schema{"type": "object", "required": []string{"from", "nonce"}, "description": "a transaction, in the field names of Ethereum JSON-RPC"}
 	case reflect.TypeFor[typedDataObject]():
 		return schema{"type": []string{"object", "string"}, "description": "types, primaryType, domain and message, as EIP-712 spells them"}
 	case reflect.TypeFor[signedResult]():
-		return schema{"description": "the signed transaction's bytes in hexadecimal, or the object with raw and tx where ethereum.sign_transaction_result is \"object\""}
+		return schema{"title": "bytes or object", "description": "the signed transaction's bytes in hexadecimal, or the object with raw and tx where ethereum.sign_transaction_result is \"object\""}
 	case reflect.TypeFor[openRPCDocument]():
 		return schema{"type": "object", "description": "this document"}
 	}
 	return nil
+}
+
+func text(title, pattern, description string) schema {
+	return schema{"title": title, "type": "string", "pattern": pattern, "description": description}
 }
 
 // object enters a struct's schema under its name and gives a reference to it.

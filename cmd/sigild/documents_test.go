@@ -22,6 +22,6 @@ func recorded(h *daemontest.Host) ipctest.Recorded {
 
 // TestDocumentedMethods plays the examples of docs/rpc.md.
 func TestDocumentedMethods(t *testing.T) {
-	h, _ := serving(t)
+	h, _ := serving(t, forClients)
 	recorded(h).Play(t, "../../docs/rpc.md")
 }
