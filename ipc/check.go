@@ -12,15 +12,25 @@ import (
 // maxPathName bounds what of a caller's own member name an error repeats.
 const maxPathName = 64
 
+// maxDepth bounds the nesting of a text that is not itself the request, such as
+// JSON in a string, which the connection's own limit does not see.
+const maxDepth = 64
+
 // checkUnique refuses a member that an object of b, at any depth, has twice,
-// and strings that are not Unicode.
-func checkUnique(b []byte, path string) error {
+// and strings that are not Unicode. Space before the value hides nothing.
+func checkUnique(b []byte, path string) error { return checkNested(b, path, maxDepth) }
+
+func checkNested(b []byte, path string, depth int) error {
+	b = b[skipSpace(b, 0):]
+	if nested := b[0] == '{' || b[0] == '['; nested && depth == 0 {
+		return InvalidParams("", "nested too deep")
+	}
 	switch b[0] {
 	case '{':
-		return checkUniqueObject(b, path)
+		return checkUniqueObject(b, path, depth-1)
 	case '[':
 		return eachElement(b, func(n int, value []byte) error {
-			return checkUnique(value, path+"["+strconv.Itoa(n)+"]")
+			return checkNested(value, path+"["+strconv.Itoa(n)+"]", depth-1)
 		})
 	case '"':
 		if !isUnicode(b) {
@@ -30,7 +40,7 @@ func checkUnique(b []byte, path string) error {
 	return nil
 }
 
-func checkUniqueObject(b []byte, path string) error {
+func checkUniqueObject(b []byte, path string, depth int) error {
 	var seen names
 	return eachMember(b, func(key, value []byte) error {
 		if !isUnicode(key) {
@@ -41,7 +51,7 @@ func checkUniqueObject(b []byte, path string) error {
 		if !seen.add(name) {
 			return InvalidParams(here, "the member is given twice")
 		}
-		return checkUnique(value, here)
+		return checkNested(value, here, depth)
 	})
 }
 

@@ -1,6 +1,7 @@
 package ipc
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -77,6 +78,7 @@ func DecodeArg[T any](arg json.RawMessage, name string) (T, error) {
 	if !json.Valid(arg) {
 		return zero, InvalidParams(name, "not JSON")
 	}
+	arg = bytes.Trim(arg, " \t\r\n") // a caller may hand over a text of its own, and what follows looks at its ends
 	if err := checkUnique(arg, name); err != nil {
 		return zero, err
 	}

@@ -171,6 +171,32 @@ func TestDecodeArg(t *testing.T) {
 	}
 }
 
+// A text with space around it is read as strictly as one without.
+func TestDecodeArgWithSpace(t *testing.T) {
+	for text, field := range map[string]string{
+		" {\"a\":1,\"a\":2}": "text.a", "\n[{\"a\":{\"b\":1,\"b\":2}}]": "text[0].a.b", "\t\"\\ud800\"": "text",
+		"\r\n{\"a\":[ {\"b\":1,\"b\":2}]}\n":              "text.a[0].b",
+		strings.Repeat("[", 65) + strings.Repeat("]", 65): "",
+	} {
+		_, err := ipc.DecodeArg[json.RawMessage](json.RawMessage(text), "text")
+		var e *ipc.Error
+		if !errors.As(err, &e) || e.Reason != ipc.ReasonInvalidParams || e.Field != field {
+			t.Errorf("%q: got %v, want field %q", text, err, field)
+		}
+	}
+	for _, null := range []string{" null", "null ", "\tnull\n"} {
+		if _, err := ipc.DecodeArg[string](json.RawMessage(null), "text"); err == nil {
+			t.Errorf("%q was taken", null)
+		}
+	}
+	if text, err := ipc.DecodeArg[string](json.RawMessage(" \"a\"\n"), "text"); err != nil || text != "a" {
+		t.Errorf("got %q, %v", text, err)
+	}
+	if _, err := ipc.DecodeArg[json.RawMessage](json.RawMessage(strings.Repeat("[", 64)+strings.Repeat("]", 64)), "text"); err != nil {
+		t.Errorf("64 levels: %v", err)
+	}
+}
+
 // FuzzDecode looks for what Decode takes and encoding/json does not, or reads
 // otherwise, and for panics.
 func FuzzDecode(f *testing.F) {

@@ -118,6 +118,7 @@ func TestClientsAreToldWhatIsMissing(t *testing.T) {
 		}
 	}
 	typed := json.RawMessage(permit)
+	salted := strings.Replace(permit, `"name":"Token"`, `"name":"Token","salt":""`, 1) // as go-ethereum's own type sends it
 	for _, r := range []struct {
 		method string
 		params []any
@@ -138,6 +139,10 @@ func TestClientsAreToldWhatIsMissing(t *testing.T) {
 		{"eth_signTypedData_v4", []any{address, []any{typed}}, "typedData"},
 		{"eth_signTypedData_v4", []any{address, strings.Replace(permit, `"name":"Token"`, `"name":"Token","name":"Other"`, 1)}, "typedData.domain.name"},
 		{"eth_signTypedData_v4", []any{address, strings.Replace(permit, `"name":"Token"`, `"name":"Token","salt":"0x01"`, 1)}, "typedData.domain"},
+		// Whitespace before the text hides nothing.
+		{"eth_signTypedData_v4", []any{address, "\n" + strings.Replace(salted, `"name":"Token"`, `"name":"Token","name":"Other"`, 1)}, "typedData.domain.name"},
+		{"account_signTypedData", []any{address, " " + twice(salted, "message")}, "typedData.message"},
+		{"account_signData", []any{"data/typed", address, ipc.Hex(" \t" + twice(salted, "domain"))}, "typedData.domain"},
 		{"account_signData", []any{"data/typed", address, ipc.Hex("hello")}, "typedData"},
 		{"account_signData", []any{"text/plain", address, "hello"}, "data"},
 	} {
@@ -151,6 +156,11 @@ func TestClientsAreToldWhatIsMissing(t *testing.T) {
 	}
 	_, err = callAs[ipc.Hex](t, c, "personal_sign", ipc.Hex("hello"), "0x9858EfFD232B4033E47d90003D41EC34EcaEda94")
 	wantReason(t, err, "notFound")
+}
+
+// twice puts an empty object before a member of a JSON text, under its name.
+func twice(text, member string) string {
+	return strings.Replace(text, `"`+member+`":`, `"`+member+`":{},"`+member+`":`, 1)
 }
 
 // termsOf reads the command that an error names.
