@@ -182,7 +182,8 @@ func ownAndRoot(uids []uint32) []uint32 {
 func limits(l config.Limits) ipc.Limits {
 	return ipc.Limits{
 		MessageBytes: l.MessageBytes, Depth: l.Depth, Batch: l.Batch, InFlight: l.InFlight,
-		InFlightPerUID: l.InFlightPerUID, Connections: l.Connections, ConnectionsPerUID: l.ConnectionsPerUID,
+		InFlightPerUID: l.InFlightPerUID, InFlightBytesPerUID: l.InFlightBytes,
+		Connections: l.Connections, ConnectionsPerUID: l.ConnectionsPerUID,
 		IdleTimeout: time.Duration(l.IdleTimeout), WriteTimeout: time.Duration(l.WriteTimeout),
 		RequestTimeout: time.Duration(l.RequestTimeout),
 	}

@@ -88,7 +88,7 @@ func (s *Server) turnAway(conn net.Conn, peer Peer, e *Error) {
 	defer conn.Close()
 	s.logRefusal(peer, e)
 	if conn.SetWriteDeadline(time.Now().Add(refusalTimeout)) == nil {
-		_, _ = conn.Write(append(errorResponse(e), '\n'))
+		_, _ = conn.Write(append(errorResponse(nil, e), '\n'))
 	}
 }
 
@@ -120,24 +120,27 @@ func (s *Server) giveConnection(uid uint32) {
 	s.forgetLocked(uid, u)
 }
 
-// takeInFlight counts n requests of uid, or reports false if that is over the
-// limit.
-func (s *Server) takeInFlight(uid uint32, n int) bool {
+// takeInFlight counts the requests of m for uid, or reports false if that is over
+// a limit.
+func (s *Server) takeInFlight(uid uint32, m *message) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := s.usageLocked(uid)
-	if u.inFlight+n > s.limits.InFlightPerUID {
+	defer s.forgetLocked(uid, u)
+	if u.inFlight+len(m.calls) > s.limits.InFlightPerUID || u.bytes+m.size > s.limits.InFlightBytesPerUID {
 		return false
 	}
-	u.inFlight += n
+	u.inFlight += len(m.calls)
+	u.bytes += m.size
 	return true
 }
 
-func (s *Server) giveInFlight(uid uint32, n int) {
+func (s *Server) giveInFlight(uid uint32, m *message) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u := s.usageLocked(uid)
-	u.inFlight -= n
+	u.inFlight -= len(m.calls)
+	u.bytes -= m.size
 	s.forgetLocked(uid, u)
 }
 

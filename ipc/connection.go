@@ -43,6 +43,7 @@ type connection struct {
 	scanner scanner
 	buffer  []byte
 	unread  []byte    // the part of buffer that the scanner has not seen
+	refused *Error    // of the value that is being skipped, until it is told
 	since   time.Time // when the peer was last seen to begin or end a value
 
 	writeMu sync.Mutex // held for one whole write
@@ -140,7 +141,7 @@ func (c *connection) admit(m *message) error {
 	if err != nil {
 		return err
 	}
-	m.charged = c.server.takeInFlight(c.peer.UID, len(m.calls))
+	m.charged = c.server.takeInFlight(c.peer.UID, m)
 	if !m.charged {
 		m.refuse(Overloaded("too many requests of this user are under way", retryAfter))
 	}
@@ -151,7 +152,7 @@ func (c *connection) admit(m *message) error {
 func (c *connection) release(m *message) {
 	m.wipe()
 	if m.charged {
-		c.server.giveInFlight(c.peer.UID, len(m.calls))
+		c.server.giveInFlight(c.peer.UID, m)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -14,7 +14,7 @@ const (
 
 // A call is one request of a message.
 type call struct {
-	id     []byte // the raw id, a string or a number; nil for none
+	id     []byte // the raw id, a string, a number or null; nil for none
 	method string
 	params json.RawMessage // aliases the message; nil for none
 	err    *Error          // answered with this instead of being handled
@@ -27,7 +27,8 @@ type message struct {
 	batch   bool
 	calls   []*call // without the notifications
 	weight  int     // slots that it takes of its connection
-	charged bool    // its calls count against the uid
+	size    int     // bytes of the value
+	charged bool    // its calls and size count against the uid
 }
 
 // wipe overwrites the request's bytes.
@@ -52,7 +53,7 @@ func parseMessage(b []byte) (*message, *Error) {
 	if !json.Valid(b) {
 		return nil, parseError("not JSON")
 	}
-	m := &message{bytes: b, batch: b[0] == '['}
+	m := &message{bytes: b, size: len(b), batch: b[0] == '['}
 	if !m.batch {
 		m.add(parseCall(b))
 		return m, nil
@@ -137,17 +138,25 @@ func (e *envelope) id(value []byte) {
 		return
 	}
 	e.hasID = true
-	isText := value[0] == '"'
-	isNumber := value[0] == '-' || value[0] >= '0' && value[0] <= '9'
-	if !isText && !isNumber {
-		e.fail("id is neither a string nor a number")
-		return
-	}
-	if len(value) > maxIDBytes {
-		e.fail("id is too long")
+	if problem := idProblem(value); problem != "" {
+		e.fail(problem)
 		return
 	}
 	e.call.id = bytes.Clone(value)
+}
+
+// idProblem says why a JSON value cannot be the id of a request, "" when it can.
+// Null is one, which JSON-RPC 2.0 section 4 takes and discourages.
+func idProblem(value []byte) string {
+	isText := value[0] == '"'
+	isNumber := value[0] == '-' || value[0] >= '0' && value[0] <= '9'
+	switch {
+	case !isText && !isNumber && string(value) != "null":
+		return "id is neither a string, a number nor null"
+	case len(value) > maxIDBytes:
+		return "id is too long"
+	}
+	return ""
 }
 
 func (e *envelope) method(value []byte) {

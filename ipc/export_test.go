@@ -6,6 +6,7 @@ import "encoding/json"
 type Framed struct {
 	Values   []json.RawMessage
 	Events   []string // one per event other than "more"
+	IDs      []string // of the values that were refused, "" for none
 	Capacity int      // the most that was held at any time, in bytes
 }
 
@@ -37,6 +38,9 @@ func (f *Framed) note(s *scanner, ev event) bool {
 		eventTooLarge: "tooLarge", eventTooDeep: "tooDeep",
 		eventBatchTooLong: "batchTooLong", eventEndless: "endless",
 	}[ev])
+	if ev == eventSkipped || ev == eventEndless {
+		f.IDs = append(f.IDs, string(s.rest.id))
+	}
 	if ev == eventValue {
 		f.Values = append(f.Values, s.take())
 	}

@@ -104,12 +104,17 @@ func FuzzScanner(f *testing.F) {
 	f.Add([]byte(`{"jsonrpc":"2.0","id":1,"method":"a","params":[{"pin":"1\u00312"}]}`), uint8(1))
 	f.Add([]byte(`[[[[[[[[[[[[[[[[[[[]`), uint8(2))
 	f.Add([]byte(`"\"`), uint8(1))
+	f.Add([]byte(`{"params":[[[[["xxxxxxxxxxxxxxxx"]]]]],"id":7}`), uint8(3))
+	f.Add([]byte(`{"x":"\",\"id\":7,xxxxxxxxxxxxxxxxxxxxxx","id":"a"}`), uint8(3))
 	f.Add([]byte(`01 1-2`), uint8(9))
 	f.Add([]byte("{}\x00[]"), uint8(9))
 	f.Fuzz(func(t *testing.T, data []byte, piece uint8) {
 		small := ipc.Frame(data, int(piece)+1, 16, 3, 2)
 		if small.Capacity > 512 {
 			t.Fatalf("held %d bytes of %d", small.Capacity, len(data))
+		}
+		if ids := topLevelIDs(data); len(small.IDs) > 0 && small.IDs[0] != "" && ids != nil && !slices.Contains(ids, small.IDs[0]) {
+			t.Fatalf("found the id %q, want one of %q", small.IDs[0], ids)
 		}
 		got := ipc.Frame(data, int(piece)+1, len(data)+1, len(data)+1, len(data)+1)
 		if got.Capacity > max(512, 2*len(data)) {
@@ -121,6 +126,27 @@ func FuzzScanner(f *testing.F) {
 			}
 		}
 	})
+}
+
+// topLevelIDs are the ids of data when that is one JSON object, each as often as
+// it is given; nil for anything else.
+func topLevelIDs(data []byte) (ids []string) {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if token, err := dec.Token(); !json.Valid(data) || err != nil || token != json.Delim('{') {
+		return nil
+	}
+	ids = []string{}
+	for dec.More() {
+		name, err := dec.Token()
+		var value json.RawMessage
+		if err != nil || dec.Decode(&value) != nil {
+			return nil
+		}
+		if name == "id" {
+			ids = append(ids, string(value))
+		}
+	}
+	return ids
 }
 
 // validValues returns what json.Decoder reads from data before the first error,

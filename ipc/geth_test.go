@@ -6,7 +6,9 @@ import (
 	"errors"
 	"net"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/ethereum/go-ethereum/rpc"
 	"github.com/sigild/sigild/ipc"
@@ -45,6 +47,45 @@ func TestGethsClient(t *testing.T) {
 	}
 	if batch[0].Error != nil || (*batch[0].Result.(*[]int))[0] != 1 || batch[1].Error == nil || batch[2].Error != nil {
 		t.Fatalf("got %+v", batch)
+	}
+}
+
+// Geth's client waits, without a deadline of its own, for an answer to the id that
+// it sent. What the server refuses unread must reach it all the same.
+func TestGethsClientLearnsOfWhatIsRefused(t *testing.T) {
+	limits := withLimits(func(l *ipc.Limits) { l.MessageBytes, l.Depth, l.Batch = 4096, 8, 2 })
+	_, path := ipctest.Serve(t, ipc.Options{Allow: everybody, Methods: methods(), Limits: limits})
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // that it waits is the failure
+	defer cancel()
+	c, err := rpc.DialIPC(ctx, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for reason, params := range map[string]any{
+		ipc.ReasonTooLarge: strings.Repeat("x", 40_000),
+		ipc.ReasonTooDeep:  json.RawMessage(strings.Repeat("[", 9) + strings.Repeat("]", 9)),
+	} {
+		err := c.CallContext(ctx, nil, "test_echo", params)
+		var data rpc.DataError
+		if !errors.As(err, &data) || data.ErrorData().(map[string]any)["reason"] != reason {
+			t.Errorf("got %v, want %s", err, reason)
+		}
+	}
+	for name, batch := range map[string][]rpc.BatchElem{
+		"long":    {{Method: "test_nothing"}, {Method: "test_nothing"}, {Method: "test_nothing"}},
+		"large":   {{Method: "test_echo", Args: []any{strings.Repeat("x", 40_000)}}},
+		"endless": {{Method: "test_echo", Args: []any{strings.Repeat("x", 400_000)}}},
+	} {
+		if err := c.BatchCallContext(ctx, batch); err == nil || ctx.Err() != nil {
+			t.Errorf("a %s batch: %v", name, err)
+		}
+	}
+	if err := c.CallContext(ctx, nil, "test_echo", strings.Repeat("x", 400_000)); err == nil || ctx.Err() != nil {
+		t.Errorf("an endless request: %v", err)
+	}
+	if err := c.CallContext(ctx, nil, "test_nothing"); err != nil { // it dials anew
+		t.Errorf("after that: %v", err)
 	}
 }
 

@@ -10,11 +10,12 @@ import (
 var ErrLimits = errors.New("ipc: invalid limits")
 
 // Limits bounds what peers can make the server hold. Request bytes of one uid
-// never exceed (InFlightPerUID + ConnectionsPerUID) × MessageBytes.
+// never exceed InFlightBytesPerUID + ConnectionsPerUID × MessageBytes.
 type Limits struct {
 	// MessageBytes is the size of the largest request or batch, in bytes.
-	// A larger one is answered with reason "tooLarge" and skipped; one that
-	// goes on past 16 times the limit ends the connection.
+	// A larger one is answered with reason "tooLarge" and skipped; one without
+	// an id that can be read, and one that goes on past 16 times the limit, ends
+	// the connection.
 	MessageBytes int
 	// Depth is how deep arrays and objects may be nested, the request itself
 	// and its batch included.
@@ -28,6 +29,8 @@ type Limits struct {
 	// InFlightPerUID is the same over all connections of one uid. Requests
 	// past it are answered at once with reason "overloaded".
 	InFlightPerUID int
+	// InFlightBytesPerUID is the size of these requests together, in bytes.
+	InFlightBytesPerUID int
 	// Connections is the number of open connections.
 	Connections int
 	// ConnectionsPerUID is the number of open connections of one uid.
@@ -45,16 +48,17 @@ type Limits struct {
 // DefaultLimits returns the limits that suit one relay on the same host.
 func DefaultLimits() Limits {
 	return Limits{
-		MessageBytes:      1 << 20,
-		Depth:             64,
-		Batch:             64,
-		InFlight:          32,
-		InFlightPerUID:    128,
-		Connections:       256,
-		ConnectionsPerUID: 64,
-		IdleTimeout:       10 * time.Minute,
-		WriteTimeout:      30 * time.Second,
-		RequestTimeout:    60 * time.Second,
+		MessageBytes:        2 << 20, // room for a transaction of six blobs, in hexadecimal and with its sidecar
+		Depth:               64,
+		Batch:               64,
+		InFlight:            32,
+		InFlightPerUID:      128,
+		InFlightBytesPerUID: 64 << 20,
+		Connections:         256,
+		ConnectionsPerUID:   64,
+		IdleTimeout:         10 * time.Minute,
+		WriteTimeout:        30 * time.Second,
+		RequestTimeout:      60 * time.Second,
 	}
 }
 
@@ -89,6 +93,7 @@ func (l Limits) validateCounts() error {
 		{"Batch", l.Batch, 1, 10_000},
 		{"InFlight", l.InFlight, 1, 10_000},
 		{"InFlightPerUID", l.InFlightPerUID, max(l.InFlight, l.Batch), 100_000},
+		{"InFlightBytesPerUID", l.InFlightBytesPerUID, l.MessageBytes, 1 << 30},
 		{"Connections", l.Connections, 1, 100_000},
 		{"ConnectionsPerUID", l.ConnectionsPerUID, 1, l.Connections},
 	} {

@@ -20,16 +20,17 @@ func TestLimitsValidate(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, spoil := range map[string]func(*ipc.Limits){
-		"MessageBytes":      func(l *ipc.Limits) { l.MessageBytes = 0 },
-		"Depth":             func(l *ipc.Limits) { l.Depth = -1 },
-		"Batch":             func(l *ipc.Limits) { l.Batch = 0 },
-		"InFlight":          func(l *ipc.Limits) { l.InFlight = 0 },
-		"InFlightPerUID":    func(l *ipc.Limits) { l.InFlightPerUID = l.Batch - 1 },
-		"Connections":       func(l *ipc.Limits) { l.Connections = 0 },
-		"ConnectionsPerUID": func(l *ipc.Limits) { l.ConnectionsPerUID = l.Connections + 1 },
-		"IdleTimeout":       func(l *ipc.Limits) { l.IdleTimeout = 0 },
-		"WriteTimeout":      func(l *ipc.Limits) { l.WriteTimeout = -time.Second },
-		"RequestTimeout":    func(l *ipc.Limits) { l.RequestTimeout = 0 },
+		"MessageBytes":        func(l *ipc.Limits) { l.MessageBytes = 0 },
+		"Depth":               func(l *ipc.Limits) { l.Depth = -1 },
+		"Batch":               func(l *ipc.Limits) { l.Batch = 0 },
+		"InFlight":            func(l *ipc.Limits) { l.InFlight = 0 },
+		"InFlightPerUID":      func(l *ipc.Limits) { l.InFlightPerUID = l.Batch - 1 },
+		"InFlightBytesPerUID": func(l *ipc.Limits) { l.InFlightBytesPerUID = l.MessageBytes - 1 },
+		"Connections":         func(l *ipc.Limits) { l.Connections = 0 },
+		"ConnectionsPerUID":   func(l *ipc.Limits) { l.ConnectionsPerUID = l.Connections + 1 },
+		"IdleTimeout":         func(l *ipc.Limits) { l.IdleTimeout = 0 },
+		"WriteTimeout":        func(l *ipc.Limits) { l.WriteTimeout = -time.Second },
+		"RequestTimeout":      func(l *ipc.Limits) { l.RequestTimeout = 0 },
 	} {
 		limits := ipc.DefaultLimits()
 		spoil(&limits)
@@ -63,7 +64,7 @@ func TestTooLargeIsAnsweredAtOnceAndSkipped(t *testing.T) {
 	_, path := ipctest.Serve(t, ipc.Options{Allow: everybody, Methods: methods(), Limits: limits})
 	c := talk(t, path)
 	c.send(`{"jsonrpc":"2.0","id":1,"method":"test_echo","params":["` + strings.Repeat("x", 2000))
-	c.wantReason(nil, ipc.ReasonTooLarge) // while the request still goes on
+	c.wantReason(1.0, ipc.ReasonTooLarge) // while the request still goes on
 	c.send(strings.Repeat("x", 10*1024) + `"]}{"jsonrpc":"2.0","id":2,"method":"test_echo","params":[]}`)
 	c.wantResult(2, `[]`)
 }
@@ -75,6 +76,55 @@ func TestEndlessRequestEndsTheConnection(t *testing.T) {
 	c.send(`["` + strings.Repeat("x", 17*1024))
 	c.wantReason(nil, ipc.ReasonTooLarge)
 	c.wantEnd()
+	c = talk(t, path)
+	c.send(`{"id":1,"params":["` + strings.Repeat("x", 17*1024))
+	c.wantReason(1.0, ipc.ReasonTooLarge)
+	c.wantEnd()
+}
+
+// A caller that waits for its id learns of a refusal wherever the id stands, and
+// its connection goes on.
+func TestRefusedRequestIsAnsweredByItsId(t *testing.T) {
+	limits := withLimits(func(l *ipc.Limits) { l.MessageBytes, l.Depth = 1024, 8 })
+	_, path := ipctest.Serve(t, ipc.Options{Allow: everybody, Methods: methods(), Limits: limits})
+	c := talk(t, path)
+	large, deep := `["`+strings.Repeat("x", 3000)+`"]`, strings.Repeat("[", 9)+strings.Repeat("]", 9)
+	for _, form := range []string{
+		`{"jsonrpc":"2.0","id":7,"method":"test_echo","params":PARAMS}`,
+		`{"method":"test_echo","params":PARAMS,"id":7,"jsonrpc":"2.0"}`,
+		` { "params" : PARAMS , "jsonrpc" : "2.0" , "method" : "id" , "id" : 7 } `,
+		`{"params":PARAMS,"id":7}`,
+	} {
+		for reason, params := range map[string]string{ipc.ReasonTooLarge: large, ipc.ReasonTooDeep: deep} {
+			c.send(strings.Replace(form, "PARAMS", params, 1))
+			c.wantReason(7.0, reason)
+			c.send(`{"jsonrpc":"2.0","id":8,"method":"test_nothing"}`)
+			c.wantResult(8, `null`)
+		}
+	}
+}
+
+// Without an id that can be read, the end of the connection is the answer that
+// every caller understands.
+func TestRefusedRequestWithoutIdEndsTheConnection(t *testing.T) {
+	limits := withLimits(func(l *ipc.Limits) { l.MessageBytes, l.Depth, l.Batch = 1024, 8, 2 })
+	_, path := ipctest.Serve(t, ipc.Options{Allow: everybody, Methods: methods(), Limits: limits})
+	large := `["` + strings.Repeat("x", 3000) + `"]`
+	for request, reason := range map[string]string{
+		`[{"jsonrpc":"2.0","id":7,"method":"test_echo","params":` + large + `}]`:                 ipc.ReasonTooLarge,
+		`[{"id":1},{"id":2},{"id":3}]`:                                                           ipc.ReasonBatchTooLong,
+		`{"params":` + large + `,"id":{"id":7}}`:                                                 ipc.ReasonTooLarge,
+		`{"params":` + large + `,"x":"\",\"id\":7,"}`:                                            ipc.ReasonTooLarge,
+		`{"params":` + large + `,"x":"` + strings.Repeat("x", 2000) + `","id":7}`:                ipc.ReasonTooLarge,
+		`{"x":"` + strings.Repeat("x", 1000) + `\",\"id\":7,` + strings.Repeat("x", 1000) + `"}`: ipc.ReasonTooLarge,
+		`{"id":"` + strings.Repeat("x", 300) + `","params":` + large + `}`:                       ipc.ReasonTooLarge,
+		`"` + strings.Repeat("x", 2000) + `"`:                                                    ipc.ReasonTooLarge,
+	} {
+		c := talk(t, path)
+		c.send(request)
+		c.wantReason(nil, reason)
+		c.wantEnd()
+	}
 }
 
 func TestInFlightBoundsHandlersAndReading(t *testing.T) {
@@ -139,6 +189,26 @@ func TestInFlightPerUIDIsOverloadedAndNotCharged(t *testing.T) {
 	first.wantResult(1, `"done"`)
 	first.send(`{"jsonrpc":"2.0","id":2,"method":"test_nothing"}`)
 	first.wantResult(2, `null`)
+}
+
+// Large requests of one uid are bounded by their bytes, small ones beside them
+// still go through.
+func TestInFlightBytesPerUIDAreOverloaded(t *testing.T) {
+	limits := withLimits(func(l *ipc.Limits) { l.MessageBytes, l.InFlightBytesPerUID = 1024, 1500 })
+	g, _, path := serveGate(t, ipc.Options{Limits: limits})
+	first, second := talk(t, path), talk(t, path)
+	large := `{"jsonrpc":"2.0","id":1,"method":"test_gate","params":["` + strings.Repeat("x", 900) + `"]}`
+	first.send(large)
+	await(t, g.entered)
+	second.send(large)
+	second.wantReason(1.0, ipc.ReasonOverloaded)
+	second.send(`{"jsonrpc":"2.0","id":2,"method":"test_nothing"}`)
+	second.wantResult(2, `null`)
+	close(g.open)
+	first.wantResult(1, `"done"`)
+	first.send(large)
+	await(t, g.entered)
+	first.wantResult(1, `"done"`)
 }
 
 func TestConnectionLimits(t *testing.T) {

@@ -34,18 +34,36 @@ func (c *connection) handleEvent(ev event) (*message, error) {
 	switch ev {
 	case eventValue:
 		return c.parse(c.scanner.take())
-	case eventTooLarge:
-		return nil, c.reply(c.refusal(ReasonTooLarge))
-	case eventTooDeep:
-		return nil, c.reply(c.refusal(ReasonTooDeep))
-	case eventBatchTooLong:
-		return nil, c.reply(c.refusal(ReasonBatchTooLong))
+	case eventTooLarge, eventTooDeep, eventBatchTooLong:
+		c.refused = c.refusal(ev)
+		return nil, c.answerRefused(false)
+	case eventSkipped, eventEndless:
+		return nil, c.answerRefused(true)
 	case eventGarbage:
 		return nil, c.replyLast(parseError("no JSON value can begin here"))
-	case eventEndless:
-		return nil, errOrderly
 	}
 	return nil, nil
+}
+
+// answerRefused answers a request over a limit as soon as its id is known, and at
+// the latest when it is at its end. Without an id its caller would not know that
+// it was answered, so the connection ends; so it does with a request that goes on
+// for too long.
+func (c *connection) answerRefused(ended bool) error {
+	e, id := c.refused, c.scanner.rest.id
+	switch {
+	case e != nil && id != nil:
+		c.refused = nil
+		if err := c.write(errorResponse(id, e)); err != nil {
+			return err
+		}
+	case e != nil && ended:
+		return c.replyLast(e)
+	}
+	if ended && c.scanner.skipping() { // the end did not come
+		return errOrderly
+	}
+	return nil
 }
 
 // parse makes a message of a complete value, or answers what is none.
@@ -59,7 +77,7 @@ func (c *connection) parse(value []byte) (*message, error) {
 }
 
 // reply writes an error that belongs to no id.
-func (c *connection) reply(e *Error) error { return c.write(errorResponse(e)) }
+func (c *connection) reply(e *Error) error { return c.write(errorResponse(nil, e)) }
 
 // replyLast is reply for an error after which the stream is of no use.
 func (c *connection) replyLast(e *Error) error {
@@ -126,6 +144,8 @@ func (c *connection) timedOut() error {
 	switch {
 	case draining:
 		return errOrderly
+	case c.scanner.skipping():
+		return c.answerRefused(true)
 	case c.scanner.begun():
 		return c.replyLast(&Error{
 			Code: CodeInvalidRequest, Reason: ReasonTimeout,
@@ -143,6 +163,9 @@ func (c *connection) timedOut() error {
 func (c *connection) ended() error {
 	if !c.scanner.begun() {
 		return errOrderly
+	}
+	if c.scanner.skipping() {
+		return c.answerRefused(true)
 	}
 	if c.scanner.end() == eventValue {
 		return c.replyLast(invalidRequest("a request is an object"))

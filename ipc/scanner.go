@@ -40,17 +40,22 @@ type scanner struct {
 	state    scanState
 	depth    int
 	isArray  bool   // the current value is an array
+	isObject bool   // the current value is an object
 	elements int    // commas seen at the array's own level, plus one
 	word     string // what stateWord still expects
 	refused  bool   // the rest of the value is skipped
-	total    int    // bytes of the current value, skipped ones included
-	done     bool   // value was handed out
+	rest     refusedValue
+	total    int  // bytes of the current value, skipped ones included
+	done     bool // value was handed out
 }
 
 // begun reports whether a part of a value has been read.
 func (s *scanner) begun() bool { return s.state != stateBetween }
 
-// wipe clears and drops what the scanner holds.
+// skipping reports whether the current value was refused and is not at its end.
+func (s *scanner) skipping() bool { return s.refused && !s.done }
+
+// wipe clears and drops what the scanner holds of the value.
 func (s *scanner) wipe() {
 	clear(s.value)
 	s.value = nil
@@ -94,17 +99,28 @@ func (s *scanner) run(p []byte, i int) (int, event) {
 	for ; i < len(p); i++ {
 		switch {
 		case s.state == stateString:
-			if i = quoteOrEscape(p, i); i == len(p) {
+			from := i
+			i = quoteOrEscape(p, i)
+			s.atLevelOne(p[from:i])
+			if i == len(p) {
 				return i, eventMore
 			}
 		case s.state == stateNumber && !isNumberByte(p[i]):
 			return i, s.finish()
 		}
+		s.atLevelOne(p[i : i+1])
 		if ev := s.step(p[i]); ev != eventMore {
 			return i + 1, ev
 		}
 	}
 	return i, eventMore
+}
+
+// atLevelOne keeps bytes between the members of a request that is skipped.
+func (s *scanner) atLevelOne(b []byte) {
+	if s.refused && s.depth == 1 {
+		s.rest.keep(b)
+	}
 }
 
 // quoteOrEscape returns the index of the next byte that matters in a string.
@@ -128,6 +144,10 @@ func (s *scanner) end() event {
 // unless the value is refused.
 func (s *scanner) keep(b []byte, ev event) event {
 	s.total += len(b)
+	if ev == eventTooLarge || ev == eventTooDeep || ev == eventBatchTooLong {
+		s.store(b)
+		s.rest.begin(s.value, s.isObject)
+	}
 	if s.refused || ev == eventGarbage {
 		s.wipe()
 		return ev
@@ -151,7 +171,8 @@ func (s *scanner) store(b []byte) {
 func (s *scanner) reset() {
 	s.value = s.value[:0]
 	s.state, s.depth, s.elements, s.total = stateBetween, 0, 0, 0
-	s.isArray, s.refused, s.done, s.word = false, false, false, ""
+	s.isArray, s.isObject, s.refused, s.done, s.word = false, false, false, false, ""
+	s.rest = refusedValue{}
 }
 
 // finish ends the current value.
@@ -159,6 +180,7 @@ func (s *scanner) finish() event {
 	s.done = true
 	s.state = stateBetween
 	if s.refused {
+		s.rest.end()
 		return eventSkipped
 	}
 	return eventValue
@@ -210,7 +232,7 @@ func (s *scanner) step(c byte) event {
 func (s *scanner) begin(c byte) event {
 	switch {
 	case c == '{' || c == '[':
-		s.state, s.depth, s.elements, s.isArray = stateContainer, 1, 1, c == '['
+		s.state, s.depth, s.elements, s.isArray, s.isObject = stateContainer, 1, 1, c == '[', c == '{'
 	case c == '"':
 		s.state = stateString
 	case c == '-' || c >= '0' && c <= '9':
@@ -238,6 +260,9 @@ func (s *scanner) inContainer(c byte) event {
 	case '}', ']':
 		if s.depth--; s.depth == 0 {
 			return s.finish()
+		}
+		if s.depth == 1 && s.refused {
+			s.rest.restart(s.isObject)
 		}
 	case ',':
 		if s.depth == 1 && s.isArray {

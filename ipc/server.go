@@ -76,7 +76,7 @@ type Server struct {
 }
 
 // usage is what one uid holds.
-type usage struct{ connections, inFlight int }
+type usage struct{ connections, inFlight, bytes int }
 
 // NewServer returns a server that serves nobody yet.
 func NewServer(opts Options) *Server {

@@ -102,28 +102,31 @@ func (c *connection) write(b []byte) error {
 	return err
 }
 
-// errorResponse returns the response that carries e and belongs to no id.
-func errorResponse(e *Error) []byte {
+// errorResponse returns the response that carries e; nil belongs to no id.
+func errorResponse(id []byte, e *Error) []byte {
 	body, err := json.Marshal(e)
 	if err != nil { // every field is a plain value
 		panic(fmt.Sprintf("ipc: error object: %v", err))
 	}
+	if id == nil {
+		id = []byte("null")
+	}
 	out := append([]byte(nil), answerPrefix...)
-	out = append(out, `null,"error":`...)
+	out = append(append(out, id...), `,"error":`...)
 	return append(append(out, body...), '}')
 }
 
 // refusal returns the error for a value that exceeds a limit.
-func (c *connection) refusal(reason string) *Error {
+func (c *connection) refusal(ev event) *Error {
 	l := c.server.limits
-	e := &Error{Code: CodeInvalidRequest, Reason: reason}
-	switch reason {
-	case ReasonTooLarge:
-		e.Message = fmt.Sprintf("the request is larger than %d bytes", l.MessageBytes)
-	case ReasonTooDeep:
-		e.Message = fmt.Sprintf("the request is nested deeper than %d levels", l.Depth)
-	case ReasonBatchTooLong:
-		e.Message = fmt.Sprintf("the batch has more than %d requests", l.Batch)
+	e := &Error{Code: CodeInvalidRequest}
+	switch ev {
+	case eventTooLarge:
+		e.Reason, e.Message = ReasonTooLarge, fmt.Sprintf("the request is larger than %d bytes", l.MessageBytes)
+	case eventTooDeep:
+		e.Reason, e.Message = ReasonTooDeep, fmt.Sprintf("the request is nested deeper than %d levels", l.Depth)
+	case eventBatchTooLong:
+		e.Reason, e.Message = ReasonBatchTooLong, fmt.Sprintf("the batch has more than %d requests", l.Batch)
 	}
 	return e
 }

@@ -238,6 +238,7 @@ func (l Limits) check() error {
 		between("limits.batch", l.Batch, 1, 1024),
 		between("limits.in_flight", l.InFlight, 1, 4096),
 		between("limits.in_flight_per_uid", l.InFlightPerUID, 1, 16384),
+		between("limits.in_flight_bytes_per_uid", l.InFlightBytes, l.MessageBytes, 1<<30),
 		between("limits.connections", l.Connections, 1, 16384),
 		between("limits.connections_per_uid", l.ConnectionsPerUID, 1, 16384),
 		between("limits.unlocks", l.Unlocks, 0, 100000),

@@ -121,6 +121,7 @@ type Limits struct {
 	Batch             int      `toml:"batch"`
 	InFlight          int      `toml:"in_flight"`
 	InFlightPerUID    int      `toml:"in_flight_per_uid"`
+	InFlightBytes     int      `toml:"in_flight_bytes_per_uid"`
 	Connections       int      `toml:"connections"`
 	ConnectionsPerUID int      `toml:"connections_per_uid"`
 	IdleTimeout       Duration `toml:"idle_timeout"`
@@ -159,7 +160,7 @@ func Default() Config {
 		PIN: PIN{Memory: 19456, Time: 2, Threads: 1, Waiting: 256,
 			Consecutive: 10, Window: 30, WindowDays: 30, Lifetime: 1000},
 		Wallets: Wallets{DeleteGrace: second(30 * 24 * 3600)},
-		Limits: Limits{MessageBytes: 1 << 20, Depth: 64, Batch: 64, InFlight: 32, InFlightPerUID: 128,
+		Limits: Limits{MessageBytes: 2 << 20, Depth: 64, Batch: 64, InFlight: 32, InFlightPerUID: 128, InFlightBytes: 64 << 20,
 			Connections: 256, ConnectionsPerUID: 64, IdleTimeout: second(600), WriteTimeout: second(30),
 			RequestTimeout: second(60), Unlocks: 1000},
 		Guard:    Guard{Anchor: "orderly", Handle: 0x01800151, UncleanHandle: 0x01800152},

@@ -170,6 +170,7 @@ func TestRefused(t *testing.T) {
 		{"pin", `window_days = 366`, "pin.window_days"},
 		{"pin", `lifetime = 9`, "pin.lifetime"},
 		{"limits", `message_bytes = 4095`, "limits.message_bytes"},
+		{"limits", `in_flight_bytes_per_uid = 2097151`, "limits.in_flight_bytes_per_uid"},
 		{"limits", `depth = 7`, "limits.depth"},
 		{"limits", `batch = 0`, "limits.batch"},
 		{"limits", `in_flight = 0`, "limits.in_flight"},
