@@ -37,16 +37,16 @@ func (d *Daemon) listAddresses(ctx context.Context, c *clientCall) (any, error) 
 	if len(list) >= most {
 		return list, nil
 	}
-	l, err := d.wallets.List(ctx, c.peer, wallet.Page{Limit: most}, wallet.Active)
-	if err != nil {
-		return nil, err
-	}
-	for _, i := range l.Wallets {
+	err := d.wallets.EachActive(ctx, c.peer, func(i *wallet.Info) bool {
 		for _, a := range i.Header.Accounts {
 			if len(list) < most {
 				add([20]byte(a.Address))
 			}
 		}
+		return len(list) < most
+	})
+	if err != nil {
+		return nil, err
 	}
 	return list, nil
 }

@@ -276,6 +276,30 @@ func TestListedAccounts(t *testing.T) {
 	}
 }
 
+// A list that is bounded has what is unlocked, and then others that can sign.
+func TestListedAccountsAreBounded(t *testing.T) {
+	_, c := serving(t, withConfig(map[string]string{"ethereum": "accounts = 2"}))
+	var addresses []string
+	for n := range 5 {
+		w := create(t, c, fmt.Sprint(n))
+		addresses = append(addresses, w.Accounts[0].Address)
+		if n < 2 { // frozen ones take no place
+			if err := c.Call(testContext(t), ipc.MethodFreezeWallet, ipc.WalletParams{WalletID: w.WalletID}, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n == 4 {
+			terms := anyTerms("message")
+			terms.Terms.Policy.ContractCreation = false
+			unlock(t, c, w, terms)
+		}
+	}
+	got, err := callAs[[]string](t, c, "eth_accounts")
+	if err != nil || len(got) != 2 || got[0] != addresses[4] || !slices.Contains(addresses[2:4], got[1]) {
+		t.Errorf("%v, %v, want the last and one of the two before of %v", got, err, addresses)
+	}
+}
+
 // The number of accounts that are not unlocked is bounded by the configuration,
 // and eth_signTransaction answers as it says.
 func TestConfiguredShapes(t *testing.T) {

@@ -47,6 +47,10 @@ type Listing struct {
 // both a tag and an owner, a page may have fewer wallets than its limit, or none,
 // and still have a next one.
 func (s *Service) List(ctx context.Context, peer Peer, p Page, state Status) (*Listing, error) {
+	return s.list(ctx, peer, p, state, scanned)
+}
+
+func (s *Service) list(ctx context.Context, peer Peer, p Page, state Status, scanned int) (*Listing, error) {
 	p.Relay = peer.UID
 	want := p.Limit
 	if state != "" || (p.Tag != "" && p.Owner != "") {
@@ -75,6 +79,35 @@ func (s *Service) List(ctx context.Context, peer Peer, p Page, state Status) (*L
 		}
 	}
 	return l, nil
+}
+
+// activePages is how many pages EachActive looks at: a caller who only wants
+// some wallets is not to wait for a list of all of them.
+const activePages = 10
+
+// EachActive gives the peer's active wallets to visit, oldest first, until that
+// returns false. It looks at no more than 5,000 wallets.
+func (s *Service) EachActive(ctx context.Context, peer Peer, visit func(*Info) bool) error {
+	return s.eachActive(ctx, peer, scanned, visit)
+}
+
+func (s *Service) eachActive(ctx context.Context, peer Peer, scanned int, visit func(*Info) bool) error {
+	p := Page{Limit: scanned}
+	for range activePages {
+		l, err := s.list(ctx, peer, p, Active, scanned)
+		if err != nil {
+			return err
+		}
+		for _, i := range l.Wallets {
+			if !visit(i) {
+				return nil
+			}
+		}
+		if p.After = l.Cursor; p.After == nil {
+			return nil
+		}
+	}
+	return nil
 }
 
 // listed reads one wallet of a page, and gives nil when it is none of that

@@ -2,9 +2,13 @@ package wallet_test
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/sigild/sigild/daemon/policy"
+	"github.com/sigild/sigild/daemon/seal"
 	"github.com/sigild/sigild/daemon/wallet"
 )
 
@@ -54,6 +58,37 @@ func TestListByTagAndOwner(t *testing.T) {
 		}
 		if found != c.want {
 			t.Errorf("tag %q, owner %q: %d wallets, want %d", c.page.Tag, c.page.Owner, found, c.want)
+		}
+	}
+}
+
+// The active wallets are found behind others, over several pages, each once, and
+// not for ever.
+func TestEachActive(t *testing.T) {
+	b := newBench(t)
+	var want []seal.ID
+	for n := range 12 {
+		b.now = b.now.Add(time.Second)
+		w := b.create(t, fmt.Sprint(n)).Info.Header.Wallet
+		if n < 7 || n == 9 {
+			if _, err := b.Freeze(context.Background(), wallet.Actor{Peer: b.peer}, w, "relay"); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
+		want = append(want, w)
+	}
+	for _, c := range []struct{ scanned, most, want int }{
+		{1, 100, 2}, // ten pages of one wallet end before the last two
+		{2, 100, 4}, {2, 3, 3}, {2, 1, 1}, {5, 100, 4}, {12, 100, 4}, {12, 4, 4}, {500, 2, 2},
+	} {
+		var got []seal.ID
+		err := b.EachActiveBy(context.Background(), b.peer, c.scanned, func(i *wallet.Info) bool {
+			got = append(got, i.Header.Wallet)
+			return len(got) < c.most
+		})
+		if err != nil || !slices.Equal(got, want[:c.want]) {
+			t.Errorf("pages of %d, at most %d: got %x, %v, want %x", c.scanned, c.most, got, err, want[:c.want])
 		}
 	}
 }
