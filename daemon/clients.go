@@ -49,6 +49,9 @@ type signedResult struct{}
 // transactionObject is a transaction in the field names of Ethereum JSON-RPC.
 type transactionObject json.RawMessage
 
+// dataOrObject is bytes, or what they are the JSON text of.
+type dataOrObject json.RawMessage
+
 // typedDataObject is the object {types, primaryType, domain, message} of EIP-712.
 type typedDataObject json.RawMessage
 
@@ -73,9 +76,9 @@ func clientMethods() []clientMethod {
 		row(ipc.MethodAccountSignTransaction, "Signs a transaction by an unlocked account.", []parameter{tx("nothing is filled in but the configured chain, where none is named"), {
 			name: "methodSelector", about: "the signature of the called function, such as transfer(address,uint256), which the call data must match",
 			kind: text, optional: true}}, reflect.TypeFor[ipc.SignedTransaction](), (*Daemon).accountSignTransaction),
-		row(ipc.MethodAccountSignData, "Signs a message (text/plain, EIP-191) or typed data (data/typed, EIP-712) by an unlocked account.",
-			[]parameter{{name: "contentType", about: "text/plain or data/typed", kind: text}, account,
-				{name: "data", about: "the message, or the JSON text of the typed data, in hexadecimal", kind: reflect.TypeFor[ipc.Hex]()}},
+		row(ipc.MethodAccountSignData, "Signs data of a content type by an unlocked account: a message (EIP-191), typed data (EIP-712), data for a validator (EIP-191, version 0x00), or the header of a block to seal (EIP-225).",
+			[]parameter{{name: "contentType", about: "text/plain, data/typed, data/validator or application/x-clique-header", kind: text}, account,
+				{name: "data", about: "in hexadecimal the message, or the RLP of the header without a signature; typed data, or address and message for a validator, as an object or as its JSON text in hexadecimal", kind: reflect.TypeFor[dataOrObject]()}},
 			signature, (*Daemon).accountSignData),
 		row(ipc.MethodAccountSignTypedData, "Signs typed data (EIP-712) by an unlocked account.",
 			[]parameter{account, typed}, signature, (*Daemon).signTypedDataBy),

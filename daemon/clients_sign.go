@@ -1,17 +1,11 @@
 package daemon
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"mime"
-	"strconv"
 
-	"github.com/ethereum/go-ethereum/accounts"
 	"github.com/ethereum/go-ethereum/common"
-	"github.com/ethereum/go-ethereum/core/types"
-	"github.com/ethereum/go-ethereum/crypto"
 
 	"github.com/sigild/sigild/daemon/eth"
 	"github.com/sigild/sigild/daemon/wallet"
@@ -60,115 +54,6 @@ func (d *Daemon) signBy(ctx context.Context, peer wallet.Peer, address [20]byte,
 	return s, err
 }
 
-func (d *Daemon) accountSignTransaction(ctx context.Context, c *clientCall) (any, error) {
-	var selector json.RawMessage
-	if len(c.args) > 1 {
-		selector = c.args[1]
-	}
-	tx, err := d.withChain(c.args[0])
-	if err != nil {
-		return nil, err
-	}
-	s, err := d.signTransactionBy(ctx, c.peer, tx, selector)
-	if err != nil {
-		return nil, err
-	}
-	return signedTransaction(s.Raw)
-}
-
-// withChain gives a transaction that names no chain the configured one. This is
-// what the callers of an external signer expect of it, and so bind's Clef
-// transactor never names one; eth_signTransaction does not do it.
-func (d *Daemon) withChain(raw json.RawMessage) (json.RawMessage, error) {
-	var tx map[string]json.RawMessage
-	if d.config.Ethereum.ChainID == 0 || json.Unmarshal(raw, &tx) != nil || tx == nil {
-		return raw, nil
-	}
-	if named := tx["chainId"]; named != nil && string(named) != "null" {
-		return raw, nil
-	}
-	tx["chainId"] = json.RawMessage(`"0x` + strconv.FormatUint(d.config.Ethereum.ChainID, 16) + `"`)
-	return json.Marshal(tx)
-}
-
-func (d *Daemon) ethSignTransaction(ctx context.Context, c *clientCall) (any, error) {
-	s, err := d.signTransactionBy(ctx, c.peer, c.args[0], nil)
-	if err != nil {
-		return nil, err
-	}
-	if d.config.Ethereum.SignTransactionResult == "object" {
-		return signedTransaction(s.Raw)
-	}
-	return s.Raw, nil
-}
-
-// signTransactionBy signs by the account that the transaction itself names.
-func (d *Daemon) signTransactionBy(ctx context.Context, peer wallet.Peer, raw, selector json.RawMessage) (*ipc.BatchSignature, error) {
-	p, err := transactionPayload(raw)
-	if err != nil {
-		return nil, err
-	}
-	if err := checkSelector(selector, p.facts.Selector); err != nil {
-		return nil, err
-	}
-	if p.sender == nil {
-		return nil, ipc.InvalidParams("transaction.from", "is required: it says which account signs")
-	}
-	return d.signBy(ctx, peer, *p.sender, p)
-}
-
-// checkSelector compares a function's signature, where one was given, with the
-// call data.
-func checkSelector(raw json.RawMessage, selector []byte) error {
-	if raw == nil || string(raw) == "null" {
-		return nil
-	}
-	function, err := ipc.DecodeArg[string](raw, "methodSelector")
-	if err != nil {
-		return err
-	}
-	if !bytes.Equal(crypto.Keccak256([]byte(function))[:4], selector) {
-		return ipc.InvalidParams("methodSelector", "is not the function that the transaction calls")
-	}
-	return nil
-}
-
-// signedTransaction shows a signed transaction as geth and Clef do.
-func signedTransaction(raw []byte) (*ipc.SignedTransaction, error) {
-	tx := new(types.Transaction)
-	if err := tx.UnmarshalBinary(raw); err != nil {
-		return nil, err
-	}
-	shown, err := tx.MarshalJSON()
-	if err != nil {
-		return nil, err
-	}
-	return &ipc.SignedTransaction{Raw: raw, Tx: shown}, nil
-}
-
-func (d *Daemon) accountSignData(ctx context.Context, c *clientCall) (any, error) {
-	text, err := ipc.DecodeArg[string](c.args[0], "contentType")
-	if err != nil {
-		return nil, err
-	}
-	contentType, _, err := mime.ParseMediaType(text)
-	if err != nil {
-		return nil, ipc.InvalidParams("contentType", "must be text/plain or data/typed")
-	}
-	switch contentType {
-	case accounts.MimetypeTextPlain:
-		return d.signMessageBy(ctx, c.peer, c.args[1], c.args[2])
-	case accounts.MimetypeTypedData:
-		data, err := ipc.DecodeArg[ipc.Hex](c.args[2], "data")
-		if err != nil {
-			return nil, err
-		}
-		return d.signTyped(ctx, c.peer, c.args[1], json.RawMessage(data))
-	}
-	return nil, ipc.InvalidParams("contentType", "must be text/plain or data/typed: headers of sealed blocks "+
-		"and data for a validator are not signed, since no policy could tell what they do")
-}
-
 func (d *Daemon) ethSign(ctx context.Context, c *clientCall) (any, error) {
 	return d.signMessageBy(ctx, c.peer, c.args[0], c.args[1])
 }
@@ -203,18 +88,13 @@ func (d *Daemon) signTypedDataBy(ctx context.Context, c *clientCall) (any, error
 }
 
 func (d *Daemon) signTyped(ctx context.Context, peer wallet.Peer, address, data json.RawMessage) (any, error) {
-	a, err := addressArg(address)
-	if err != nil {
-		return nil, err
-	}
-	if data, err = withoutEmptyDomain(data); err != nil {
-		return nil, err
-	}
-	p, err := typedDataPayload(data)
-	if err != nil {
-		return nil, err
-	}
-	return signatureOf(d.signBy(ctx, peer, a, p))
+	return d.signPayloadBy(ctx, peer, address, func() (*payload, error) {
+		raw, err := withoutEmptyDomain(data)
+		if err != nil {
+			return nil, err
+		}
+		return typedDataPayload(raw)
+	})
 }
 
 func signatureOf(s *ipc.BatchSignature, err error) (any, error) {

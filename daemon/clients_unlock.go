@@ -45,7 +45,7 @@ func unlockCommand(address [20]byte, account uint32, f eth.Facts) string {
 	if account != 0 {
 		fmt.Fprintf(&b, " --account %d", account)
 	}
-	if f.Operation == eth.OperationMessage {
+	if f.Operation == eth.OperationMessage || f.Operation == eth.OperationCliqueHeader {
 		return b.String()
 	}
 	fmt.Fprintf(&b, " --chain %s", orAny(f.Chain))
@@ -55,7 +55,7 @@ func unlockCommand(address [20]byte, account uint32, f eth.Facts) string {
 		fmt.Fprintf(&b, " --recipient %s", orAny(f.Recipient))
 	}
 	switch {
-	case f.ContractCreation || f.DataLength == 0:
+	case f.ContractCreation || f.DataLength == 0 || f.Operation == eth.OperationValidatorData:
 	case len(f.Selector) == 4:
 		fmt.Fprintf(&b, " --selector 0x%s", hex.EncodeToString(f.Selector))
 	default:

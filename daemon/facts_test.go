@@ -26,7 +26,8 @@ func TestOperationsHaveTheSameNames(t *testing.T) {
 	for name, operation := range map[string]policy.Operation{
 		eth.OperationTransaction: policy.Transaction, eth.OperationMessage: policy.Message,
 		eth.OperationTypedData: policy.TypedData, eth.OperationAuthorization: policy.Authorization,
-		eth.OperationUserOperation: policy.UserOperation,
+		eth.OperationUserOperation: policy.UserOperation, eth.OperationValidatorData: policy.ValidatorData,
+		eth.OperationCliqueHeader: policy.CliqueHeader,
 	} {
 		if policy.Operation(name) != operation {
 			t.Errorf("eth says %q, policy %q", name, operation)

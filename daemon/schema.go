@@ -56,13 +56,15 @@ func named(t reflect.Type) schema {
 	case reflect.TypeFor[addressText]():
 		return text("address", "^0x[0-9a-fA-F]{40}$", "an address; letters of mixed case must be the checksum of EIP-55")
 	case reflect.TypeFor[signatureText]():
-		return text("signature", "^0x[0-9a-f]{130}$", "r ‖ s ‖ v, 65 bytes in hexadecimal, where v is 27 or 28")
+		return text("signature", "^0x[0-9a-f]{130}$", "r ‖ s ‖ v, 65 bytes in hexadecimal, where v is 27 or 28; for a block's header 0 or 1")
 	case reflect.TypeFor[quantityText]():
 		return text("quantity", "^0x(0|[1-9a-f][0-9a-f]*)$", "a number in hexadecimal without leading zeros")
 	case reflect.TypeFor[transactionObject]():
 		return schema{"type": "object", "required": []string{"from", "nonce"}, "description": "a transaction, in the field names of Ethereum JSON-RPC"}
 	case reflect.TypeFor[typedDataObject]():
 		return schema{"type": []string{"object", "string"}, "description": "types, primaryType, domain and message, as EIP-712 spells them"}
+	case reflect.TypeFor[dataOrObject]():
+		return schema{"title": "bytes or object", "type": []string{"string", "object"}, "description": "bytes in hexadecimal, or an object"}
 	case reflect.TypeFor[signedResult]():
 		return schema{"title": "bytes or object", "description": "the signed transaction's bytes in hexadecimal, or the object with raw and tx where ethereum.sign_transaction_result is \"object\""}
 	case reflect.TypeFor[openRPCDocument]():

@@ -10,7 +10,7 @@ const Any = "any"
 // allowed: an absent list has no entries, an absent limit is 0.
 type Policy struct {
 	// Operations are "transaction", "message", "typedData", "authorization",
-	// "userOperation" and "rawDigest".
+	// "userOperation", "validatorData", "cliqueHeader" and "rawDigest".
 	Operations []string `json:"operations"`
 	// Chains are CAIP-2 names such as "eip155:1", or ["any"].
 	Chains []string `json:"chains,omitempty"`

@@ -21,7 +21,7 @@ const maxPolicy = 256 << 10
 const policyHelp = `A policy is a JSON object. What it leaves out is not allowed:
 
   operations        of transaction, message, typedData, authorization,
-                    userOperation, rawDigest
+                    userOperation, validatorData, cliqueHeader, rawDigest
   chains            CAIP-2 names such as "eip155:1", or ["any"]
   recipients        addresses, or ["any"]
   selectors         the first 4 bytes of call data such as "0xa9059cbb", or ["any"]

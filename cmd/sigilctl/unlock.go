@@ -66,7 +66,7 @@ func (u *unlocking) flags(c *cobra.Command) {
 	p := &u.terms.Policy
 	f.IntVar(&u.terms.Signatures, "signatures", 0, "how `MANY` signatures may be made (required)")
 	f.DurationVar(&u.ttl, "ttl", 0, "how long, a `TIME` such as 15m, at most 24h (required)")
-	f.StringArrayVar(&p.Operations, "operation", nil, "a `NAME`: transaction, message, typedData, authorization, userOperation or rawDigest; may be repeated (required)")
+	f.StringArrayVar(&p.Operations, "operation", nil, "a `NAME`: transaction, message, typedData, authorization, userOperation, validatorData, cliqueHeader or rawDigest; may be repeated (required)")
 	f.StringArrayVar(&p.Chains, "chain", nil, "a CAIP-2 `NAME` such as eip155:1, or any; may be repeated")
 	f.StringArrayVar(&p.Recipients, "recipient", nil, "an `ADDRESS`, or any; may be repeated")
 	f.StringArrayVar(&p.Selectors, "selector", nil, "the first 4 `BYTES` of call data, or any; may be repeated")
@@ -77,7 +77,7 @@ func (u *unlocking) flags(c *cobra.Command) {
 	f.UintSliceVar(&u.accounts, "account", nil, "the `INDEX` of an account that may sign; may be repeated (default: 0)")
 	f.StringVar(&u.bind, "bind", "", "`WHO` may sign: uid, every program of this user")
 	f.BoolVar(&u.hold, "hold", false, "stay, and lock the wallet at the end")
-	words(c, "operation", "transaction", "message", "typedData", "authorization", "userOperation", "rawDigest")
+	words(c, "operation", "transaction", "message", "typedData", "authorization", "userOperation", "validatorData", "cliqueHeader", "rawDigest")
 	words(c, "bind", "uid")
 	u.pin.flag(c)
 }

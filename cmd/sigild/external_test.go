@@ -237,8 +237,8 @@ func TestExternalSignerSignsDataAndTypedData(t *testing.T) {
 		err = c.CallContext(testContext(t), &signature, "account_signTypedData", from, form)
 		recovered(t, digest, signature, err, from)
 	}
-	for _, kind := range []string{accounts.MimetypeClique, accounts.MimetypeDataWithValidator, "text/html", "text", ""} {
-		if _, err := signer.SignData(account, kind, []byte("hello")); err == nil || !strings.Contains(err.Error(), "text/plain or data/typed") {
+	for _, kind := range []string{"text/html", "text", ""} {
+		if _, err := signer.SignData(account, kind, []byte("hello")); err == nil || !strings.Contains(err.Error(), "contentType") {
 			t.Errorf("%q: %v", kind, err)
 		}
 	}

@@ -25,7 +25,8 @@ func TestRecordedFaults(t *testing.T) {
 		"kms": recordedKMSFaults, "token": recordedTokenFaults, "tpm": recordedTPMFaults, "state": stateFaults,
 		"record": recordFaults, "locked": fewAttempts, "overload": overload, "relock": relocked, "nonce": repeatedNonces, "signature": wrongSignatures,
 		"disk": fullDisks, "keygone": keysGone, "timeout": slowTPM, "limits": lowLimits, "peers": peers, "channel": sealedBlocks, "clients": nodeClients, "web3py": pythonClient,
-		"anchor": anchorFaults, "tree": changedTree,
+		"nethermind": nodeClients,
+		"anchor":     anchorFaults, "tree": changedTree,
 	}
 	files, err := filepath.Glob("testdata/faults/*.txt")
 	if err != nil || len(files) != len(prepared) {

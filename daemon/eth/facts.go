@@ -14,6 +14,8 @@ const (
 	OperationTypedData     = "typedData"
 	OperationAuthorization = "authorization"
 	OperationUserOperation = "userOperation"
+	OperationValidatorData = "validatorData"
+	OperationCliqueHeader  = "cliqueHeader"
 )
 
 // Facts are what a policy may decide on. They are read from the same parsed
@@ -35,7 +37,8 @@ type Facts struct {
 	Sender *common.Address
 	// Recipient is the account or contract concerned, in lower-case hexadecimal:
 	// "to" of a transaction, the verifying contract of typed data, the contract
-	// that an authorization delegates to, the entry point of a user operation.
+	// that an authorization delegates to, the entry point of a user operation, the
+	// intended validator of data.
 	Recipient string
 	// ContractCreation says that a transaction has no recipient.
 	ContractCreation bool
@@ -51,7 +54,7 @@ type Facts struct {
 	Nonce *big.Int
 	// Selector is the first 4 bytes of the call data; nil if it is shorter.
 	Selector []byte
-	// DataLength is the number of bytes of call data, init code or message.
+	// DataLength is the number of bytes of call data, init code, message or header.
 	DataLength int
 	// TransactionType is the EIP-2718 type, 0 to 4, of a transaction.
 	TransactionType uint8

@@ -210,8 +210,9 @@ func readers(raw []byte) map[string]error {
 	_, authorization := eth.ParseAuthorization(raw)
 	_, operation := eth.ParseUserOperation(raw)
 	_, _, typed := eth.TypedDataDigest(raw)
+	_, _, validator := eth.ValidatorDataDigest(raw)
 	return map[string]error{
-		"transaction": transaction, "authorization": authorization, "userOperation": operation, "typedData": typed,
+		"transaction": transaction, "authorization": authorization, "userOperation": operation, "typedData": typed, "data": validator,
 	}
 }
 

@@ -26,6 +26,14 @@ const (
 	// UserOperation is an ERC-4337 user operation. What its call moves cannot be
 	// seen, so that a policy which limits the value denies it.
 	UserOperation Operation = "userOperation"
+	// ValidatorData is data for one intended validator (EIP-191, version 0x00),
+	// the contract that is to check it: the recipient. It names no chain, and what
+	// the contract lets the signature do is the contract's affair.
+	ValidatorData Operation = "validatorData"
+	// CliqueHeader is the header of a block that the account seals as a signer of
+	// a proof-of-authority chain (EIP-225). Like a message it names no chain and
+	// no recipient and moves nothing: listing it is the whole consent.
+	CliqueHeader Operation = "cliqueHeader"
 	// RawDigest is 32 bytes of unknown meaning. It can be anything, so that a
 	// policy which allows it cannot limit anything else: see Policy.Validate.
 	RawDigest Operation = "rawDigest"
@@ -33,7 +41,7 @@ const (
 
 func (o Operation) known() bool {
 	switch o {
-	case Transaction, Message, TypedData, Authorization, UserOperation, RawDigest:
+	case Transaction, Message, TypedData, Authorization, UserOperation, ValidatorData, CliqueHeader, RawDigest:
 		return true
 	default:
 		return false
@@ -82,7 +90,7 @@ func (f Facts) unsound() string {
 	switch {
 	case !f.Operation.known():
 		return "the facts name no known operation"
-	case f.Operation == Message || f.Operation == RawDigest:
+	case f.Operation == Message || f.Operation == CliqueHeader || f.Operation == RawDigest:
 		return ""
 	case (f.Chain == "") != f.AllChains:
 		return "the facts do not say which chain it is for"

@@ -51,7 +51,8 @@ var ErrInvalid = errors.New("policy: not valid")
 // Default returns the policy of a wallet for which nobody chose one: it signs
 // transactions, messages and typed data for any chain and recipient, without
 // limits. Raw digests and authorizations, each of which can give the whole
-// account away, user operations and contract creation are off.
+// account away, user operations, contract creation, data for validators and
+// headers of sealed blocks are off.
 func Default() Policy {
 	return Policy{
 		Operations:   []Operation{Message, Transaction, TypedData},
@@ -89,7 +90,7 @@ func (p Policy) rules(operation Operation) []func(Facts) Decision {
 		return []func(Facts) Decision{p.chain, p.creation, p.recipient, p.selector, p.value, p.cost}
 	case UserOperation:
 		return []func(Facts) Decision{p.chain, p.recipient, p.selector, p.value, p.cost}
-	case TypedData, Authorization:
+	case TypedData, Authorization, ValidatorData:
 		return []func(Facts) Decision{p.chain, p.recipient}
 	default:
 		return nil

@@ -51,10 +51,19 @@ func userOperation() policy.Facts {
 	}
 }
 
+func validatorData() policy.Facts {
+	return policy.Facts{Operation: policy.ValidatorData, AllChains: true, Recipient: token, DataLength: 100}
+}
+
+func cliqueHeader() policy.Facts {
+	return policy.Facts{Operation: policy.CliqueHeader, AllChains: true, DataLength: 500}
+}
+
 func rawDigest() policy.Facts { return policy.Facts{Operation: policy.RawDigest} }
 
 func everything() []policy.Facts {
-	return []policy.Facts{transfer(), call(), creation(), message(), typedData(), authorization(), userOperation(), rawDigest()}
+	return []policy.Facts{transfer(), call(), creation(), message(), typedData(), authorization(), userOperation(), rawDigest(),
+		validatorData(), cliqueHeader()}
 }
 
 // strict allows transfers of 100 to alice on one chain, and one call of token.
@@ -72,7 +81,7 @@ func strict() policy.Policy {
 // wide allows everything that can be told apart from a raw digest.
 func wide() policy.Policy {
 	p := policy.Default()
-	p.Operations = append(p.Operations, policy.Authorization, policy.UserOperation)
+	p.Operations = append(p.Operations, policy.Authorization, policy.UserOperation, policy.ValidatorData, policy.CliqueHeader)
 	p.ContractCreation = true
 	return p
 }
@@ -97,7 +106,7 @@ func TestZeroValuesAllowNothing(t *testing.T) {
 		}
 		// Also with only the operation named, no other right is implied.
 		named := policy.Policy{Operations: []policy.Operation{facts.Operation}}
-		allowed := facts.Operation == policy.Message
+		allowed := facts.Operation == policy.Message || facts.Operation == policy.CliqueHeader
 		if got := named.Decide(facts); got.Allowed() != allowed {
 			t.Errorf("a policy with nothing but %s says %s", facts.Operation, got)
 		}
@@ -130,6 +139,8 @@ func TestDefault(t *testing.T) {
 		{authorization(), policy.Deny, policy.RuleOperation},
 		{userOperation(), policy.Deny, policy.RuleOperation},
 		{rawDigest(), policy.Deny, policy.RuleOperation},
+		{validatorData(), policy.Deny, policy.RuleOperation},
+		{cliqueHeader(), policy.Deny, policy.RuleOperation},
 	} {
 		if got := p.Decide(c.facts); got.Verdict != c.want || got.Rule != c.rule {
 			t.Errorf("%s: %s by %q", c.facts.Operation, got, got.Rule)
@@ -140,6 +151,7 @@ func TestDefault(t *testing.T) {
 func TestDecide(t *testing.T) {
 	type facts = policy.Facts
 	type rules = policy.Policy
+	forValidator := policy.Policy{Operations: []policy.Operation{policy.ValidatorData}, AnyChain: true, Recipients: []string{token}}
 	for _, c := range []struct {
 		name   string
 		policy policy.Policy
@@ -168,6 +180,9 @@ func TestDecide(t *testing.T) {
 		{"no recipient with any", wide(), with(typedData(), func(f *facts) { f.Recipient = "" }), policy.Allow, ""},
 		{"authorization", wide(), authorization(), policy.Allow, ""},
 		{"user operation", wide(), userOperation(), policy.Allow, ""},
+		{"data for a validator", forValidator, validatorData(), policy.Allow, ""},
+		{"another validator", forValidator, with(validatorData(), func(f *facts) { f.Recipient = alice }), policy.Deny, policy.RuleRecipient},
+		{"a header, which limits do not concern", with(strict(), func(p *rules) { p.Operations = []policy.Operation{policy.CliqueHeader} }), cliqueHeader(), policy.Allow, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got := c.policy.Decide(c.facts)
@@ -196,7 +211,7 @@ func checkErr(t *testing.T, d policy.Decision) {
 // escape, and shows that it does not.
 func TestLimitsHoldForOtherOperations(t *testing.T) {
 	p := with(strict(), func(p *policy.Policy) {
-		p.Operations = []policy.Operation{policy.TypedData, policy.Authorization, policy.UserOperation}
+		p.Operations = []policy.Operation{policy.TypedData, policy.Authorization, policy.UserOperation, policy.ValidatorData}
 	})
 	everywhere := func(f policy.Facts) policy.Facts { f.Chain, f.AllChains = "", true; return f }
 	for _, c := range []struct {
@@ -207,6 +222,7 @@ func TestLimitsHoldForOtherOperations(t *testing.T) {
 		{everywhere(authorization()), policy.RuleChain},
 		{with(typedData(), func(f *policy.Facts) { f.Recipient = "" }), policy.RuleRecipient},
 		{with(authorization(), func(f *policy.Facts) { f.Recipient = "0x0000000000000000000000000000000000000000" }), policy.RuleRecipient},
+		{validatorData(), policy.RuleChain},
 		{userOperation(), policy.RuleSelector},
 		{with(userOperation(), func(f *policy.Facts) { f.Selector = []byte{0xa9, 0x05, 0x9c, 0xbb} }), policy.RuleValue},
 	} {
