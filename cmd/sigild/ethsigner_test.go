@@ -30,7 +30,7 @@ func TestSignerSignsEverything(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := transactions()
+	all := transactions(t)
 	all["set code"] = &types.SetCodeTx{ChainID: uint256.NewInt(1337), GasFeeCap: uint256.NewInt(9), GasTipCap: uint256.NewInt(1),
 		Gas: 90000, To: account.Address(), Value: new(uint256.Int), AuthList: []types.SetCodeAuthorization{authorization},
 		AccessList: types.AccessList{{Address: account.Address()}}}
@@ -84,7 +84,7 @@ func TestSignerErrors(t *testing.T) {
 	if _, err := account.SignMessage(ctx, []byte("hello")); !errors.Is(err, ethsigner.ErrTerms) {
 		t.Errorf("beyond the terms: %v", err)
 	}
-	if _, err := account.SignTx(ctx, types.NewTx(transactions()["creation"]), big.NewInt(1337)); !errors.Is(err, ethsigner.ErrPolicy) {
+	if _, err := account.SignTx(ctx, types.NewTx(transactions(t)["creation"]), big.NewInt(1337)); !errors.Is(err, ethsigner.ErrPolicy) {
 		t.Errorf("beyond the policy: %v", err)
 	}
 	if _, err := ethsigner.New(c, common.Address{1}).SignMessage(ctx, nil); !errors.Is(err, ethsigner.ErrNotFound) {

@@ -13,7 +13,6 @@ import (
 	"github.com/ethereum/go-ethereum/common/hexutil"
 	"github.com/ethereum/go-ethereum/core/types"
 	"github.com/ethereum/go-ethereum/crypto"
-	"github.com/ethereum/go-ethereum/crypto/kzg4844"
 	"github.com/ethereum/go-ethereum/rpc"
 	"github.com/ethereum/go-ethereum/signer/core/apitypes"
 	"github.com/holiman/uint256"
@@ -90,21 +89,14 @@ func TestExternalSignerLists(t *testing.T) {
 	}
 }
 
-// emptyBlob is a blob of zeros, whose commitment and proof are the point at
-// infinity, with its sidecar of version 0.
-func emptyBlob() *types.BlobTxSidecar {
-	var b kzg4844.Blob
-	commitment, proof := kzg4844.Commitment{0xc0}, kzg4844.Proof{0xc0}
-	return types.NewBlobTxSidecar(types.BlobSidecarVersion0, []kzg4844.Blob{b}, []kzg4844.Commitment{commitment}, []kzg4844.Proof{proof})
-}
-
 // transactions are one of each type that go-ethereum's external signer sends
 // whole, and two contract creations.
-func transactions() map[string]types.TxData {
+func transactions(t *testing.T) map[string]types.TxData {
+	t.Helper()
 	to, data := common.HexToAddress("0x9858EfFD232B4033E47d90003D41EC34EcaEda94"), common.FromHex("0xa9059cbb00")
 	chain, fee, tip, value := big.NewInt(1337), big.NewInt(20e9), big.NewInt(1e9), big.NewInt(5)
 	list := types.AccessList{{Address: to, StorageKeys: []common.Hash{{1}}}}
-	sidecar := emptyBlob()
+	sidecar := sidecarOf(t, types.BlobSidecarVersion0, 1)
 	return map[string]types.TxData{
 		"legacy":          &types.LegacyTx{Nonce: 1, GasPrice: fee, Gas: 50000, To: &to, Value: value, Data: data},
 		"legacy creation": &types.LegacyTx{Nonce: 2, GasPrice: fee, Gas: 90000, Data: data},
@@ -121,7 +113,7 @@ func TestExternalSignerSignsEachTransaction(t *testing.T) {
 	signer := externalBackend(t, h)
 	from := accounts.Account{Address: common.HexToAddress(w.Accounts[0].Address)}
 	chain := types.LatestSignerForChainID(big.NewInt(1337))
-	for name, data := range transactions() {
+	for name, data := range transactions(t) {
 		tx := types.NewTx(data)
 		signed, err := signer.SignTx(from, tx, big.NewInt(1337))
 		if err != nil {
@@ -138,29 +130,6 @@ func TestExternalSignerSignsEachTransaction(t *testing.T) {
 	unnamed := types.NewTx(&types.LegacyTx{Gas: 21000, To: &from.Address, GasPrice: big.NewInt(1), Value: new(big.Int)})
 	if signed, err := signer.SignTx(from, unnamed, nil); err != nil || signed.ChainId().Int64() != 1337 {
 		t.Errorf("without a chain: %v, want the configured one", err)
-	}
-	checkSidecar(t, h, w)
-}
-
-// go-ethereum's own client reads no sidecar from an answer; who wants one finds
-// it in both of its members.
-func checkSidecar(t *testing.T, h *daemontest.Host, w ipc.WalletInfo) {
-	t.Helper()
-	sidecar := emptyBlob()
-	args := map[string]any{"from": w.Accounts[0].Address, "to": w.Accounts[0].Address, "chainId": "0x539", "nonce": "0x0", "gas": "0x5208",
-		"maxFeePerGas": "0x9", "maxPriorityFeePerGas": "0x1", "maxFeePerBlobGas": "0x1", "blobVersionedHashes": sidecar.BlobHashes(),
-		"blobs": sidecar.Blobs, "commitments": sidecar.Commitments, "proofs": sidecar.Proofs}
-	var out ipc.SignedTransaction
-	if err := gethClient(t, h).CallContext(testContext(t), &out, "account_signTransaction", args); err != nil {
-		t.Fatal(err)
-	}
-	tx := new(types.Transaction)
-	if err := tx.UnmarshalBinary(out.Raw); err != nil || tx.BlobTxSidecar() == nil {
-		t.Errorf("raw: %v", err)
-	}
-	var shown struct{ Blobs, Commitments, Proofs []string }
-	if err := json.Unmarshal(out.Tx, &shown); err != nil || len(shown.Blobs) != 1 || len(shown.Commitments) != 1 || len(shown.Proofs) != 1 {
-		t.Errorf("tx: %v", err)
 	}
 }
 
