@@ -71,8 +71,8 @@ func TestHonestAnswersPass(t *testing.T) {
 	}
 }
 
-// A signature by another key, or over something else, never gets through. The
-// scripted daemon itself refuses to put one into a transaction.
+// A signature by another key, or over something else, never gets through; that of
+// a transaction or an authorization over something else has another signer.
 func TestLiesAreFound(t *testing.T) {
 	const otherKey = "c71c71a67e1177ad4e901695e1b4b9ee17ae16c6668d313eac2f96dbcda3f291"
 	for name, sign := range map[string]signed{
@@ -83,7 +83,7 @@ func TestLiesAreFound(t *testing.T) {
 		},
 	} {
 		errs := everything(t.Context(), account(t, options(sign)))
-		for _, what := range []string{"message", "typed data", "digest"} {
+		for _, what := range []string{"transaction", "message", "typed data", "authorization", "digest"} {
 			if !errors.Is(errs[what], ethsigner.ErrAnswer) {
 				t.Errorf("%s, %s: %v", name, what, errs[what])
 			}

@@ -119,8 +119,27 @@ func (sign signed) plain(digest [32]byte) (any, error) {
 	return ipc.SignPayloadResult{Signature: signature, Digest: digest[:]}, err
 }
 
+// signerOf is whoever signed: the real daemon's code puts only a signature by the
+// right account into an answer, and this one lies.
+func signerOf(digest, r, s [32]byte, recovery byte) common.Address {
+	key, err := crypto.SigToPub(digest[:], append(append(r[:], s[:]...), recovery))
+	if err != nil {
+		return common.Address{}
+	}
+	return crypto.PubkeyToAddress(*key)
+}
+
 func (sign signed) transaction(p ipc.SignTransactionParams) (any, error) {
-	tx, err := eth.ParseTransaction(p.Transaction)
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(p.Transaction, &fields); err != nil {
+		return nil, err
+	}
+	delete(fields, "from") // which binds the answer to the right account
+	anybodys, err := json.Marshal(fields)
+	if err != nil {
+		return nil, err
+	}
+	tx, err := eth.ParseTransaction(anybodys)
 	if err != nil {
 		return nil, err
 	}
@@ -128,7 +147,7 @@ func (sign signed) transaction(p ipc.SignTransactionParams) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := tx.WithSignature(r, s, recovery, common.HexToAddress(address))
+	out, err := tx.WithSignature(r, s, recovery, signerOf(tx.SigningDigest(), r, s, recovery))
 	if err != nil {
 		return nil, err
 	}
@@ -144,6 +163,6 @@ func (sign signed) authorization(p ipc.SignPayloadParams) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	text, err := a.WithSignature(r, s, recovery, common.HexToAddress(address))
+	text, err := a.WithSignature(r, s, recovery, signerOf(a.SigningDigest(), r, s, recovery))
 	return ipc.SignPayloadResult{Signed: text}, err
 }
