@@ -39,7 +39,7 @@ func installLibraries(t *testing.T) {
 }
 
 // TestNodeLibraries runs ethers and viem, unchanged, on sigild's socket; they
-// verify what they got.
+// verify what they got. OpenRPC's own meta-schema judges rpc.discover's answer.
 func TestNodeLibraries(t *testing.T) {
 	if !ipctest.Node(t) {
 		return
@@ -47,7 +47,7 @@ func TestNodeLibraries(t *testing.T) {
 	installLibraries(t)
 	h, c, w := unlocked(t)
 	locked := create(t, c, "2")
-	for _, script := range []string{"ethers.mjs", "viem.mjs"} {
+	for _, script := range []string{"ethers.mjs", "viem.mjs", "openrpc.mjs"} {
 		t.Run(script, func(t *testing.T) {
 			cmd := exec.CommandContext(testContext(t), "node", script, h.Socket, w.Accounts[0].Address, locked.Accounts[0].Address)
 			cmd.Dir = clientsDir
