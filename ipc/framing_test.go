@@ -173,8 +173,7 @@ func TestServerReadsRequestsSplitAtEveryByte(t *testing.T) {
 	c := talk(t, path)
 	request := `{"jsonrpc":"2.0","id":1,"method":"test_echo","params":["\"}😀",{"a":[]}]}`
 	for i := 1; i < len(request); i++ {
-		c.send(request[:i])
-		c.send(request[i:])
+		inPieces(t, c.UnixConn, request[:i], request[i:])
 		c.wantResult(1, `["\"}😀",{"a":[]}]`)
 	}
 }

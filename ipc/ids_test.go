@@ -56,11 +56,7 @@ func TestBatchSplitAtEveryByte(t *testing.T) {
 		`{"jsonrpc":"2.0","id":2,"method":"nowhere"}]`
 	want := `[{"jsonrpc":"2.0","id":"é","result":["]}😀"]},{"jsonrpc":"2.0","id":2,"error":`
 	for i := 1; i < len(batch); i++ {
-		for _, part := range []string{batch[:i], batch[i:]} {
-			if _, err := c.Write([]byte(part)); err != nil {
-				t.Fatal(err)
-			}
-		}
+		inPieces(t, c, batch[:i], batch[i:])
 		if got, err := lines.ReadString('\n'); err != nil || !strings.HasPrefix(got, want) {
 			t.Fatalf("split at %d: got %s, %v", i, got, err)
 		}
