@@ -2,18 +2,21 @@ package main
 
 import (
 	"encoding/json"
-	"flag"
 	"fmt"
 	"math/big"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ethereum/go-ethereum/accounts"
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/core/types"
+	"github.com/ethereum/go-ethereum/rlp"
 
+	"github.com/sigild/sigild/daemon/daemontest"
 	"github.com/sigild/sigild/ipc"
 )
 
@@ -163,57 +166,39 @@ func twice(text, member string) string {
 	return strings.Replace(text, `"`+member+`":`, `"`+member+`":{},"`+member+`":`, 1)
 }
 
-// termsOf reads the command that an error names.
-func termsOf(t *testing.T, message, address string) ipc.UnlockParams {
+// sigilctl gives a way to run the program that people run, with a home of its own
+// and the right PIN.
+func sigilctl(t *testing.T, h *daemontest.Host) func(args ...string) (string, error) {
 	t.Helper()
-	_, command, found := strings.Cut(message, "sigilctl unlock "+address+" ")
-	if !found || strings.ContainsAny(message, "{}") { // viem counts braces to find the end of an answer
-		t.Fatalf("no command in %q", message)
+	dir := t.TempDir()
+	if out, err := exec.CommandContext(testContext(t), "go", "build", "-o", dir, "../sigilctl").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	p := ipc.UnlockParams{PIN: ipc.Secret(rightPIN), Terms: ipc.Terms{TotalValue: "0x0"}} // as sigilctl does
-	flags := flag.NewFlagSet("unlock", flag.ContinueOnError)
-	list := func(to *[]string) func(string) error {
-		return func(text string) error { *to = append(*to, text); return nil }
+	return func(args ...string) (string, error) {
+		cmd := exec.CommandContext(testContext(t), filepath.Join(dir, "sigilctl"), append(args, "--socket", h.Socket, "--pin-fd", "0")...)
+		cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_CONFIG_HOME="+dir, "XDG_STATE_HOME="+dir)
+		cmd.Stdin = strings.NewReader(rightPIN + "\n")
+		out, err := cmd.CombinedOutput()
+		return string(out), err
 	}
-	amount := func(to *string) func(string) error {
-		return func(text string) (err error) {
-			if *to = text; text != ipc.Any {
-				wei, ok := new(big.Int).SetString(strings.TrimSuffix(text, "wei"), 10)
-				if !ok {
-					return fmt.Errorf("%q is no amount", text)
-				}
-				*to = fmt.Sprintf("%#x", wei)
-			}
-			return err
-		}
-	}
-	flags.StringVar(&p.Bind, "bind", "", "")
-	flags.IntVar(&p.Terms.Signatures, "signatures", 0, "")
-	flags.BoolVar(&p.Terms.Policy.ContractCreation, "contract-creation", false, "")
-	flags.Func("ttl", "", func(text string) error {
-		d, err := time.ParseDuration(text)
-		p.Terms.Seconds = int(d.Seconds())
-		return err
-	})
-	flags.Func("account", "", func(text string) error { return json.Unmarshal([]byte("["+text+"]"), &p.Terms.Accounts) })
-	flags.Func("operation", "", list(&p.Terms.Policy.Operations))
-	flags.Func("chain", "", list(&p.Terms.Policy.Chains))
-	flags.Func("recipient", "", list(&p.Terms.Policy.Recipients))
-	flags.Func("selector", "", list(&p.Terms.Policy.Selectors))
-	flags.Func("max-value", "", amount(&p.Terms.Policy.MaxValue))
-	flags.Func("max-cost", "", amount(&p.Terms.Policy.MaxCost))
-	flags.Func("total-value", "", amount(&p.Terms.TotalValue))
-	if err := flags.Parse(strings.Fields(command)); err != nil {
-		t.Fatal(err)
-	}
-	return p
 }
 
-// The command in the error of a locked account unlocks it for what was asked,
-// once.
+// commandOf gives the arguments of the command that an error names.
+func commandOf(t *testing.T, message, address string) []string {
+	t.Helper()
+	_, command, found := strings.Cut(message, "sigilctl ")
+	if !found || !strings.HasPrefix(command, "unlock "+address+" --bind uid --ttl 15m ") || strings.ContainsAny(message, "{}") { // viem counts braces to find the end of an answer
+		t.Fatalf("no command in %q", message)
+	}
+	return strings.Fields(command)
+}
+
+// The command in the error of a locked account, as it is printed, unlocks it for
+// what was asked, once, and for nothing else.
 func TestLockedAccountSaysHowToUnlockIt(t *testing.T) {
-	_, c := serving(t)
-	all := anyTerms("transaction", "message", "typedData")
+	h, c := serving(t)
+	run := sigilctl(t, h)
+	all := anyTerms("transaction", "message", "typedData", "validatorData", "cliqueHeader")
 	r, err := c.CreateWallet(testContext(t), ipc.CreateWalletParams{RequestID: "1", Owner: "alice", PIN: ipc.Secret(rightPIN), Policy: &all.Terms.Policy})
 	if err != nil {
 		t.Fatal(err)
@@ -227,29 +212,47 @@ func TestLockedAccountSaysHowToUnlockIt(t *testing.T) {
 	delete(creation, "to")
 	short := nodeRequest(first)
 	short["data"] = "0x01"
-	for name, call := range map[string]struct {
+	dearer := nodeRequest(first)
+	dearer["value"] = "0x6"
+	header, err := rlp.EncodeToBytes(headerToSeal())
+	if err != nil {
+		t.Fatal(err)
+	}
+	forValidator := map[string]string{"address": second, "message": "0x68656c6c6f"}
+	type request struct {
 		method, address string
 		params          []any
-	}{
-		"a call":              {"eth_signTransaction", first, []any{nodeRequest(first)}},
-		"a creation":          {"account_signTransaction", first, []any{creation}},
-		"data of one byte":    {"eth_signTransaction", first, []any{short}},
-		"a message":           {"personal_sign", first, []any{ipc.Hex("hello"), first}},
-		"typed data":          {"eth_signTypedData_v4", first, []any{first, permit}},
-		"data of Clef's kind": {"account_signData", first, []any{"text/plain", first, ipc.Hex("hello")}},
-		"another account":     {"eth_sign", second, []any{second, ipc.Hex("hello")}},
+	}
+	message := request{"personal_sign", first, []any{ipc.Hex("hello"), first}}
+	transfer := request{"eth_signTransaction", first, []any{nodeRequest(first)}}
+	for name, r2 := range map[string]struct{ asked, other request }{
+		"a call":               {transfer, request{"eth_signTransaction", first, []any{dearer}}},
+		"a creation":           {request{"account_signTransaction", first, []any{creation}}, transfer},
+		"data of one byte":     {request{"eth_signTransaction", first, []any{short}}, message},
+		"a message":            {message, transfer},
+		"typed data":           {request{"eth_signTypedData_v4", first, []any{first, permit}}, message},
+		"data of Clef's kind":  {request{"account_signData", first, []any{"text/plain", first, ipc.Hex("hello")}}, transfer},
+		"data for a validator": {request{"account_signData", first, []any{"data/validator", first, forValidator}}, message},
+		"a header":             {request{"account_signData", first, []any{"application/x-clique-header", first, ipc.Hex(header)}}, message},
+		"another account":      {request{"eth_sign", second, []any{second, ipc.Hex("hello")}}, message},
 	} {
-		_, err := callAs[json.RawMessage](t, c, call.method, call.params...)
-		e := wantReason(t, err, "unlockRequired")
+		ask := func(q request) error {
+			_, err := callAs[json.RawMessage](t, c, q.method, q.params...)
+			return err
+		}
+		e := wantReason(t, ask(r2.asked), "unlockRequired")
 		if e.Charged == nil || *e.Charged {
 			t.Errorf("%s: not said to be free", name)
 		}
-		unlock(t, c, r.Wallet, termsOf(t, e.Message, call.address))
-		if _, err := callAs[json.RawMessage](t, c, call.method, call.params...); err != nil {
+		if out, err := run(commandOf(t, e.Message, r2.asked.address)...); err != nil {
+			t.Errorf("%s: %q: %v\n%s", name, e.Message, err, out)
+			continue
+		}
+		wantReason(t, ask(r2.other), "termsExceeded")
+		if err := ask(r2.asked); err != nil {
 			t.Errorf("%s, after %q: %v", name, e.Message, err)
 		}
-		_, err = callAs[json.RawMessage](t, c, call.method, call.params...)
-		wantReason(t, err, "unlockRequired")
+		wantReason(t, ask(r2.asked), "unlockRequired")
 	}
 }
 

@@ -1,11 +1,12 @@
 // Package eth turns what an Ethereum wallet is asked to sign into the 32 bytes
 // that its key signs, and into the facts that a policy decides on.
 //
-// Five kinds of payload are read: transactions of types 0x0 to 0x4
-// ([ParseTransaction]), EIP-191 messages ([MessageDigest]), EIP-712 typed data
-// ([TypedDataDigest]), EIP-7702 authorizations ([ParseAuthorization]) and
-// ERC-4337 user operations ([ParseUserOperation]). RLP, Keccak-256 and the
-// transaction types themselves are go-ethereum's.
+// Seven kinds of payload are read: transactions of types 0x0 to 0x4
+// ([ParseTransaction]), EIP-191 messages ([MessageDigest]) and data for a
+// validator ([ValidatorDataDigest]), EIP-712 typed data ([TypedDataDigest]),
+// EIP-7702 authorizations ([ParseAuthorization]), ERC-4337 user operations
+// ([ParseUserOperation]) and headers that clique seals ([CliqueHeaderDigest]).
+// RLP, Keccak-256 and the transaction types themselves are go-ethereum's.
 //
 // # Reading
 //

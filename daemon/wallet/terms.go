@@ -101,8 +101,8 @@ func (u *unlock) admit(items []Item) (*big.Int, error) {
 		if d := u.terms.Rules.Decide(i.Facts); !d.Allowed() {
 			return nil, &TermsError{d.Reason}
 		}
-		if u.allowed == nil || i.Facts.Operation == policy.Message {
-			continue
+		if u.allowed == nil || i.Facts.Operation == policy.Message || i.Facts.Operation == policy.CliqueHeader {
+			continue // these move nothing by themselves
 		}
 		if i.Facts.Value == nil {
 			return nil, &TermsError{"the total value is bounded and this operation does not show its value"}
