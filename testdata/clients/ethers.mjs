@@ -1,6 +1,6 @@
 // ethers over its IpcSocketProvider: node ethers.mjs SOCKET ADDRESS LOCKED
 import { IpcSocketProvider, Transaction, getBytes, verifyMessage, verifyTypedData } from 'ethers'
-import { address, domain, locked, mail, socket, text, to, types, want, wantHelp } from './common.mjs'
+import { address, domain, locked, mail, socket, text, to, tooLong, types, want, wantHelp, wantRefusal } from './common.mjs'
 
 const provider = new IpcSocketProvider(socket)
 want('chain', (await provider.getNetwork()).chainId, 1337)
@@ -28,4 +28,6 @@ want('bytes', verifyMessage(bytes, await signer.signMessage(bytes)), address)
 want('eth_sign', verifyMessage(text, await signer._legacySignMessage(text)), address)
 want('typed data', verifyTypedData(domain, types, mail, await signer.signTypedData(domain, types, mail)), address)
 await wantHelp('a locked account', async () => (await provider.getSigner(locked)).signMessage(text))
+await wantRefusal('a request that is too large', () => provider.send('personal_sign', [tooLong, address]))
+want('and the next one', await provider.send('eth_chainId', []), '0x539')
 provider.destroy()

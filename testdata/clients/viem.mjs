@@ -2,7 +2,7 @@
 import { createWalletClient, keccak256, parseTransaction, publicActions, recoverMessageAddress, recoverTransactionAddress,
   recoverTypedDataAddress, serializeTransaction } from 'viem'
 import { ipc } from 'viem/node'
-import { address, domain, locked, mail, socket, text, to, types, want, wantHelp } from './common.mjs'
+import { address, domain, locked, mail, socket, text, to, tooLong, types, want, wantHelp, wantRefusal } from './common.mjs'
 
 const client = createWalletClient({ account: address, transport: ipc(socket) }).extend(publicActions)
 want('chain', await client.getChainId(), 1337)
@@ -31,4 +31,6 @@ want('bytes', await recoverMessageAddress({ message, signature: await client.sig
 const typed = { domain, types, primaryType: 'Mail', message: mail }
 want('typed data', await recoverTypedDataAddress({ ...typed, signature: await client.signTypedData(typed) }), address)
 await wantHelp('a locked account', () => client.signMessage({ account: locked, message: text }))
+await wantRefusal('a request that is too large', () => client.signMessage({ message: { raw: tooLong } }))
+want('and the next one', await client.request({ method: 'net_version' }), '1337')
 process.exit(0) // the transport keeps its connection
