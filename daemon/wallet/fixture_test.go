@@ -319,9 +319,24 @@ type memoryAudit struct {
 	mu     sync.Mutex
 	events []wallet.Event
 	err    error
+	before func(wallet.Event) // runs before the first of some events is kept, without the lock
+}
+
+// lines are the events as "action result".
+func (a *memoryAudit) lines() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var list []string
+	for _, e := range a.events {
+		list = append(list, e.Action+" "+e.Result)
+	}
+	return list
 }
 
 func (a *memoryAudit) Write(_ context.Context, events ...wallet.Event) error {
+	if a.before != nil {
+		a.before(events[0])
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.err != nil {

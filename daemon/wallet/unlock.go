@@ -38,21 +38,11 @@ func (s *Service) Unlock(ctx context.Context, r *UnlockRequest) (*Unlocked, erro
 		return nil, err
 	}
 	defer release()
-	var u *unlock
-	attempts, err := s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, r.check, func(o *opened) (err error) {
-		u, err = s.hold(ctx, r, o)
-		return err
+	attempts, err := s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, r.check, func(o *opened) error {
+		return s.hold(ctx, r, o)
 	})
-	if err == nil {
-		err = s.audit(ctx, r.event("ok"))
-	} else {
-		err = errors.Join(err, s.refused(ctx, r.event(reasonOf(err))))
-	}
 	if err != nil {
-		if u != nil {
-			s.endThis(ctx, unlockKey{r.Wallet, r.Peer.UID}, u, ErrUnlockRequired)
-		}
-		return nil, err
+		return nil, errors.Join(err, s.refused(ctx, r.event(reasonOf(err))))
 	}
 	return &Unlocked{Signatures: r.Terms.Signatures, Until: s.Now().Add(r.Terms.Duration), Attempts: attempts}, nil
 }
@@ -73,14 +63,25 @@ func (r *UnlockRequest) check(p *seal.Parsed) error {
 	return nil
 }
 
-// hold brings the keys into the token and enters the unlock.
-func (s *Service) hold(ctx context.Context, r *UnlockRequest, o *opened) (_ *unlock, err error) {
+// hold brings the keys into the token, writes the line of the unlock and enters
+// it.
+func (s *Service) hold(ctx context.Context, r *UnlockRequest, o *opened) (err error) {
 	held := &objects{token: s.Token}
 	k, err := s.unwrapKeys(ctx, held, o.Header, o.wrapped, r.Terms.Accounts)
-	if err != nil {
-		held.destroy(ctx, &err)
-		return nil, err
+	if err == nil {
+		err = s.audit(ctx, r.event("ok"))
 	}
+	if err != nil {
+		k.wipe()
+		held.destroy(ctx, &err)
+		return err
+	}
+	s.enter(ctx, r, held, k)
+	return nil
+}
+
+// enter makes the unlock known, in the place of one that the peer held before.
+func (s *Service) enter(ctx context.Context, r *UnlockRequest, held *objects, k keyring) {
 	u := &unlock{peer: r.Peer, terms: r.Terms, until: time.Now().Add(r.Terms.Duration), held: held, keys: k, left: r.Terms.Signatures}
 	if !r.Terms.AnyTotal {
 		u.allowed = new(big.Int)
@@ -98,7 +99,6 @@ func (s *Service) hold(ctx context.Context, r *UnlockRequest, o *opened) (_ *unl
 	if !r.Terms.AnyClient {
 		u.hangup = context.AfterFunc(r.Peer.Connection, func() { s.endThis(background, key, u, ErrUnlockRequired) })
 	}
-	return u, nil
 }
 
 // Lock ends the peer's unlock of a wallet; true when there was one.

@@ -40,8 +40,14 @@ type unlockKey struct {
 	uid    uint32
 }
 
-// signUnlocked signs by the unlock that the peer holds.
+// signUnlocked signs by the unlock that the peer holds. A change that takes a
+// right away first changes the record and then ends the unlocks, which waits for
+// those who took theirs: so the unlock that is taken is the one that was there
+// when the record was read, and the signature's line is written before it is
+// given back.
 func (s *Service) signUnlocked(ctx context.Context, r *SignRequest) ([]*Signed, Attempts, error) {
+	key := unlockKey{r.Wallet, r.Peer.UID}
+	u := s.unlocks.find(key)
 	p, err := s.load(ctx, r.Peer, r.Wallet)
 	if err != nil {
 		return nil, Attempts{}, err
@@ -49,8 +55,6 @@ func (s *Service) signUnlocked(ctx context.Context, r *SignRequest) ([]*Signed, 
 	if err := r.check(p); err != nil {
 		return nil, Attempts{}, err
 	}
-	key := unlockKey{r.Wallet, r.Peer.UID}
-	u := s.unlocks.find(key)
 	if u == nil {
 		return nil, Attempts{}, ErrUnlockRequired
 	}
@@ -59,6 +63,9 @@ func (s *Service) signUnlocked(ctx context.Context, r *SignRequest) ([]*Signed, 
 		return nil, Attempts{}, err
 	}
 	signed, err := s.signItems(ctx, u.keys, r.Items)
+	if err == nil {
+		err = s.auditItems(ctx, r, "ok")
+	}
 	giveBack(err != nil)
 	if errors.Is(err, ErrObjectLost) {
 		s.endThis(ctx, key, u, ErrRelock)

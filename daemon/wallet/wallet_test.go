@@ -266,9 +266,23 @@ func TestRepeatedNonceIsRefused(t *testing.T) {
 func TestNoSignatureWithoutAudit(t *testing.T) {
 	b := newBench(t)
 	id := b.create(t, "r").Info.Header.Wallet
-	b.audit.err = errors.New("disk full")
-	if s, err := b.sign(message(b, id, 0, goodPIN, [32]byte{1})); s != nil || !errors.Is(err, b.audit.err) {
-		t.Errorf("signature %v, error %v", s, err)
+	terms := anything()
+	terms.Signatures = 1
+	if _, err := b.unlock(id, goodPIN, terms); err != nil {
+		t.Fatal(err)
+	}
+	full := errors.New("disk full")
+	b.audit.err = full
+	for by, r := range map[string]*wallet.SignRequest{
+		"PIN": message(b, id, 0, goodPIN, [32]byte{1}), "unlock": unlocked(b, id, text, 1),
+	} {
+		if s, err := b.sign(r); s != nil || !errors.Is(err, full) {
+			t.Errorf("by %s: signature %v, error %v", by, s, err)
+		}
+	}
+	b.audit.err = nil
+	if _, err := b.sign(unlocked(b, id, text, 1)); err != nil {
+		t.Errorf("what did not leave used the unlock up: %v", err)
 	}
 }
 
