@@ -32,18 +32,13 @@ func (s *Service) Delete(ctx context.Context, r *DeleteRequest) (*DeletedWallet,
 		return nil, err
 	}
 	key := newRequestKey(r.Peer.UID, string(r.Wallet[:]), "deleteWallet", r.RequestID)
-	if d, err := s.deletedBefore(ctx, r, key); d != nil || err != nil {
-		return d, err
+	d, existing, err := once(ctx, s, r.event("ok"), func() (*DeletedWallet, error) { return s.deletedBefore(ctx, r, key) }, func() error {
+		return s.lined(ctx, r.event(""), s.delete(ctx, r, key))
+	})
+	if err != nil {
+		return nil, err
 	}
-	err := s.delete(ctx, r, key)
-	if err != nil && !errors.Is(err, ErrRequestReused) {
-		return nil, errors.Join(err, s.refused(ctx, r.event(reasonOf(err))))
-	}
-	d, again := s.deletedBefore(ctx, r, key)
-	if d == nil || again != nil {
-		return nil, errors.Join(err, again)
-	}
-	d.Existing = err != nil
+	d.Existing = existing
 	return d, nil
 }
 
@@ -68,7 +63,7 @@ func (s *Service) deletedBefore(ctx context.Context, r *DeleteRequest, key Reque
 	if err != nil {
 		return nil, err
 	}
-	return &DeletedWallet{Existing: true, Info: info, Receipt: receipt}, nil
+	return &DeletedWallet{Info: info, Receipt: receipt}, nil
 }
 
 func (s *Service) delete(ctx context.Context, r *DeleteRequest, key RequestKey) error {
@@ -120,7 +115,7 @@ func (s *Service) Restore(ctx context.Context, a Actor, wallet seal.ID) (*Info, 
 	if err := s.begin(ctx, a, "restoreWallet", wallet); err != nil {
 		return nil, err
 	}
-	return s.change(ctx, a, "restoreWallet", wallet, nil, func(p *seal.Parsed) error {
+	return s.change(ctx, a, "restoreWallet", wallet, func(p *seal.Parsed) error {
 		p.State.Deleted = 0
 		return nil
 	})

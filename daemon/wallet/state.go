@@ -65,7 +65,7 @@ func (s *Service) Update(ctx context.Context, peer Peer, wallet seal.ID, u *Upda
 	if err := u.check(); err != nil {
 		return nil, err
 	}
-	return s.change(ctx, Actor{Peer: peer}, "update", wallet, nil, func(p *seal.Parsed) error {
+	return s.change(ctx, Actor{Peer: peer}, "update", wallet, func(p *seal.Parsed) error {
 		if p.State.Deleted != 0 {
 			return ErrDeleted
 		}
@@ -87,7 +87,7 @@ func (s *Service) LabelAccount(ctx context.Context, peer Peer, wallet seal.ID, a
 	if err := checkText("label", label, 0, maxLabel); err != nil {
 		return nil, err
 	}
-	return s.change(ctx, Actor{Peer: peer}, "labelAccount", wallet, nil, func(p *seal.Parsed) error {
+	return s.change(ctx, Actor{Peer: peer}, "labelAccount", wallet, func(p *seal.Parsed) error {
 		if p.State.Deleted != 0 {
 			return ErrDeleted
 		}
@@ -105,7 +105,7 @@ func (s *Service) LabelAccount(ctx context.Context, peer Peer, wallet seal.ID, a
 // Freeze stops every use of a wallet at once, also by unlocks. It is on disk
 // when it returns. A wallet that is frozen stays frozen as it was.
 func (s *Service) Freeze(ctx context.Context, a Actor, wallet seal.ID, by string) (*Info, error) {
-	return s.change(ctx, a, "freeze", wallet, nil, func(p *seal.Parsed) error {
+	return s.change(ctx, a, "freeze", wallet, func(p *seal.Parsed) error {
 		if p.State.Deleted != 0 {
 			return ErrDeleted
 		}
@@ -121,7 +121,7 @@ func (s *Service) Unfreeze(ctx context.Context, a Actor, wallet seal.ID) (*Info,
 	if err := s.begin(ctx, a, "unfreeze", wallet); err != nil {
 		return nil, err
 	}
-	return s.change(ctx, a, "unfreeze", wallet, nil, func(p *seal.Parsed) error {
+	return s.change(ctx, a, "unfreeze", wallet, func(p *seal.Parsed) error {
 		p.State.Frozen, p.State.FrozenBy = 0, ""
 		return nil
 	})
@@ -137,14 +137,20 @@ func (s *Service) begin(ctx context.Context, a Actor, action string, wallet seal
 }
 
 // change is changeInTurn after the wallet's turn: it waits for a PIN check or
-// an unlock that is under way, so that none of them outlives a freeze.
-func (s *Service) change(ctx context.Context, a Actor, action string, wallet seal.ID, request *Request, apply func(*seal.Parsed) error) (*Info, error) {
+// an unlock that is under way, so that none of them outlives a freeze. What fails
+// has its line too: the change may have been made.
+func (s *Service) change(ctx context.Context, a Actor, action string, wallet seal.ID, apply func(*seal.Parsed) error) (*Info, error) {
+	info, err := s.awaitTurn(ctx, a, action, wallet, apply)
+	return info, s.lined(ctx, Event{Action: action, Peer: a.Peer, Wallet: wallet}, err)
+}
+
+func (s *Service) awaitTurn(ctx context.Context, a Actor, action string, wallet seal.ID, apply func(*seal.Parsed) error) (*Info, error) {
 	done, err := s.Guard.Turn(ctx, wallet)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	return s.changeInTurn(ctx, a, action, wallet, request, apply)
+	return s.changeInTurn(ctx, a, action, wallet, nil, apply)
 }
 
 // changeInTurn rewrites a record's state and its indexes in one transaction,

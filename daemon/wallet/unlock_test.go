@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/big"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -349,7 +350,14 @@ type unanchored struct {
 }
 
 func (u *unanchored) Replace(ctx context.Context, c wallet.Change) error {
-	err := u.Store.Replace(ctx, c)
+	return u.unconfirmed(u.Store.Replace(ctx, c))
+}
+
+func (u *unanchored) Create(ctx context.Context, w wallet.NewWallet) error {
+	return u.unconfirmed(u.Store.Create(ctx, w))
+}
+
+func (u *unanchored) unconfirmed(err error) error {
 	if u.once && err == nil {
 		u.once = false
 		return guard.ErrUnanchored
@@ -377,5 +385,9 @@ func TestUnconfirmedPINChangeEndsUnlocks(t *testing.T) {
 	}
 	if done, err := b.ChangePIN(t.Context(), r); err != nil || !done.Existing {
 		t.Errorf("the retry: %+v, %v", done, err)
+	}
+	want := []string{"createWallet ok", "unlock ok", "changePin " + guard.ErrUnanchored.Error(), "changePin ok"}
+	if lines := b.audit.lines(); !slices.Equal(lines, want) {
+		t.Errorf("the log has %q, want %q", lines, want)
 	}
 }
