@@ -46,6 +46,7 @@ type scriptedToken struct {
 	calls   []string
 	fed     []byte
 	secrets [][]byte // copies of what ImportSecret got
+	doubted []error  // what Distrust was told
 }
 
 func newToken(t testing.TB) *scriptedToken {
@@ -147,6 +148,12 @@ func (k *scriptedToken) Unwrap(_ context.Context, _ seal.KeyIDs, _ uint64, c wal
 		return nil, err
 	}
 	return k.add(d), nil
+}
+
+func (k *scriptedToken) Distrust(cause error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.doubted = append(k.doubted, cause)
 }
 
 func (k *scriptedToken) HMACSHA512(_ context.Context, o wallet.Object, data []byte) (out [64]byte, err error) {

@@ -41,6 +41,9 @@ type Token interface {
 	HMACSHA512(ctx context.Context, o Object, data []byte) ([64]byte, error)
 	// SignECDSA gives r ‖ s of the raw ECDSA over digest.
 	SignECDSA(ctx context.Context, o Object, digest [32]byte) ([64]byte, error)
+	// Distrust takes the token out of service at once: a signature of it was
+	// wrong (ErrToken) or repeated a nonce (ErrNonceReused).
+	Distrust(cause error)
 	// Destroy removes session objects, also when ctx has ended.
 	Destroy(ctx context.Context, objects ...Object) error
 	// FeedRandom gives bytes to the token's generator where it takes them.

@@ -146,8 +146,17 @@ func (s *Service) signItems(ctx context.Context, k keyring, items []Item) ([]*Si
 }
 
 // tokenSign has the token sign and lets nothing out that was not verified
-// against the account's public key, or that repeats a nonce.
+// against the account's public key, or that repeats a nonce. A token that gave
+// such an answer signs nothing more, whoever asks next.
 func (s *Service) tokenSign(ctx context.Context, a *account, digest [32]byte) (*Signature, error) {
+	sig, err := s.verifiedSign(ctx, a, digest)
+	if errors.Is(err, ErrToken) || errors.Is(err, ErrNonceReused) {
+		s.Token.Distrust(err)
+	}
+	return sig, err
+}
+
+func (s *Service) verifiedSign(ctx context.Context, a *account, digest [32]byte) (*Signature, error) {
 	blinded, err := a.tweak.blind(digest)
 	if err != nil {
 		return nil, err
@@ -160,7 +169,10 @@ func (s *Service) tokenSign(ctx context.Context, a *account, digest [32]byte) (*
 	if err != nil {
 		return nil, err
 	}
-	return sig, s.witness(ctx, a, sig.R, digest)
+	if err := s.witness(ctx, a, sig.R, digest); err != nil {
+		return nil, err
+	}
+	return sig, nil
 }
 
 // witness remembers, on disk, which digest a root's nonce was used for. One r
