@@ -102,7 +102,7 @@ func requestAdvices() []advice {
 		{ipc.ReasonTooDeep, neverCharged, "Nest less (`limits.depth`)."},
 		{ipc.ReasonBatchTooLong, neverCharged, "Send shorter batches (`limits.batch`)."},
 		{ipc.ReasonOverloaded, neverCharged, "Repeat after `retryAfter`, with fewer at a time."},
-		{"tooManyUnlocks", neverCharged, "Lock wallets that are not needed, or send the PIN with each request (`limits.unlocks`)."},
+		{"tooManyUnlocks", neverCharged, "Lock wallets that are not needed, or send the PIN with each request (`limits.unlocks`, `limits.unlocks_per_uid`)."},
 		{ipc.ReasonPeerNotAllowed, neverCharged, "Ask the operator to allow this uid (`socket.allow`). The connection is closed."},
 		{ipc.ReasonTimeout, givenBack, "Repeat with the same `requestId`. A signature may have been made; it did not leave."},
 		{ipc.ReasonInternal, "see `attemptsLeft`", "Look at the daemon's log: it names what this answer does not. Repeating rarely helps."},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"slices"
+	"time"
 
 	"github.com/sigild/sigild/daemon/policy"
 	"github.com/sigild/sigild/daemon/seal"
@@ -56,6 +57,9 @@ func (s *Service) Create(ctx context.Context, r *CreateRequest) (*Created, error
 	e := Event{Action: "createWallet", Peer: r.Peer, Digest: r.Digest[:]}
 	c, existing, err := once(ctx, s, e, func() (*Created, error) { return s.createdBefore(ctx, r, key) }, func() error {
 		if err := seal.CheckNew(r.PIN); err != nil {
+			return err
+		}
+		if err := s.rates.take(r.Peer.UID, time.Now()); err != nil {
 			return err
 		}
 		return s.create(ctx, r, key, e)

@@ -71,6 +71,10 @@ func (s *Service) delete(ctx context.Context, r *DeleteRequest, key RequestKey) 
 		if !r.Operator {
 			return &FieldError{"pin", "is required"}
 		}
+		if _, err := s.loadFor(ctx, r.Actor, r.Wallet); err != nil {
+			return err
+		}
+		s.endWallet(ctx, r.Wallet) // at once, as a freeze does
 		done, err := s.Guard.Turn(ctx, r.Wallet)
 		if err != nil {
 			return err
@@ -100,13 +104,14 @@ func (s *Service) bury(ctx context.Context, r *DeleteRequest, key RequestKey) er
 	if err != nil {
 		return err
 	}
-	_, err = s.changeInTurn(ctx, r.Actor, "deleteWallet", r.Wallet, request, func(p *seal.Parsed) error {
-		if err := deletable(p); err != nil {
-			return err
-		}
-		p.State.Deleted = now
-		return nil
-	})
+	_, err = s.changeInTurn(ctx, &stateChange{actor: r.Actor, action: "deleteWallet", wallet: r.Wallet, request: request,
+		apply: func(p *seal.Parsed) error {
+			if err := deletable(p); err != nil {
+				return err
+			}
+			p.State.Deleted = now
+			return nil
+		}})
 	return err
 }
 
@@ -115,10 +120,10 @@ func (s *Service) Restore(ctx context.Context, a Actor, wallet seal.ID) (*Info, 
 	if err := s.begin(ctx, a, "restoreWallet", wallet); err != nil {
 		return nil, err
 	}
-	return s.change(ctx, a, "restoreWallet", wallet, func(p *seal.Parsed) error {
+	return s.change(ctx, &stateChange{actor: a, action: "restoreWallet", wallet: wallet, apply: func(p *seal.Parsed) error {
 		p.State.Deleted = 0
 		return nil
-	})
+	}})
 }
 
 // purged is how many tombstones Purge reads at a time.

@@ -359,6 +359,7 @@ type bench struct {
 	token   *scriptedToken
 	entropy *scriptedEntropy
 	store   *store.Wallets
+	steps   *memoryCounter
 	audit   *memoryAudit
 	peer    wallet.Peer
 	now     time.Time
@@ -379,14 +380,15 @@ func newBench(t testing.TB) *bench {
 	})
 	b := &bench{token: newToken(t), entropy: &scriptedEntropy{}, audit: &memoryAudit{},
 		peer: wallet.Peer{UID: 1000}, now: time.Unix(1_800_000_000, 0)}
-	ledger := newLedger(t, db, b.token.RecordMAC)
+	ledger, steps := newLedger(t, db, b.token.RecordMAC)
+	b.steps = steps
 	b.store = db.Wallets(ledger)
 	clock := func() time.Time { return b.now }
 	times := guard.Clock{Wall: clock, Powered: func() time.Duration { return time.Duration(b.now.UnixNano()) }}
 	b.Service = wallet.New(wallet.Config{
 		Installation: seal.ID{1}, Token: b.token, Entropy: b.entropy,
 		Guard: guardPort{guard.New(ledger, b.token.RecordMAC, times)}, Store: b.store, Audit: b.audit,
-		Now: clock, KDF: testKDF, Limits: seal.DefaultLimits(), Checks: 2, Waiting: 8, MaxUnlocks: 4,
+		Now: clock, KDF: testKDF, Limits: seal.DefaultLimits(), Checks: 2, Waiting: 8, MaxUnlocks: 6, UnlocksOfUID: 4, PerMinute: 60,
 	})
 	b.token.calls = nil // those of the ledger's start
 	return b

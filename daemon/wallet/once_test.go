@@ -75,7 +75,13 @@ func TestUnconfirmedChangesHaveTheirLines(t *testing.T) {
 	for name := range acknowledged(&bench{}, seal.ID{}) {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
-			change := acknowledged(b, b.create(t, "r").Info.Header.Wallet)[name]
+			changes := acknowledged(b, b.create(t, "r").Info.Header.Wallet)
+			change := changes[name]
+			if undone := map[string]string{"unfreeze": "freeze", "restoreWallet": "deleteWallet"}[name]; undone != "" {
+				if err := changes[undone](); err != nil {
+					t.Fatal(err)
+				}
+			}
 			b.Service.Store = &unanchored{Store: b.store, once: true}
 			b.audit.events = nil
 			if err := change(); !errors.Is(err, guard.ErrUnanchored) {

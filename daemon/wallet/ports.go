@@ -182,6 +182,8 @@ type Store interface {
 	// Everything lists up to limit wallets of all relays after a wallet id.
 	Everything(ctx context.Context, after *seal.ID, limit int) ([]seal.ID, error)
 	List(ctx context.Context, p Page) (wallets []seal.ID, cursor []byte, err error)
+	// Settled waits until everything that is in the database is anchored.
+	Settled(ctx context.Context) error
 	// Request gives what Create or Replace stored for key, or nil. What was
 	// done for it stays done.
 	Request(ctx context.Context, key RequestKey) ([]byte, error)
