@@ -91,7 +91,10 @@ func (s *Service) reseal(ctx context.Context, c *resealing) (*Changed, error) {
 	if err := checkText("requestId", c.requestID, 1, maxRequestID); err != nil {
 		return nil, err
 	}
-	key := newRequestKey(c.peer.UID, string(c.wallet[:]), c.method, c.requestID)
+	key, err := s.requestKey(ctx, c.peer.UID, string(c.wallet[:]), c.method, c.requestID)
+	if err != nil {
+		return nil, err
+	}
 	done, existing, err := once(ctx, s, c.event("ok"), func() (*Changed, error) { return s.resealedBefore(ctx, c, key) }, func() error {
 		if err := c.check(); err != nil {
 			return err

@@ -53,7 +53,10 @@ func (s *Service) Create(ctx context.Context, r *CreateRequest) (*Created, error
 	if err := r.check(); err != nil {
 		return nil, err
 	}
-	key := newRequestKey(r.Peer.UID, r.Owner, "createWallet", r.RequestID)
+	key, err := s.requestKey(ctx, r.Peer.UID, r.Owner, "createWallet", r.RequestID)
+	if err != nil {
+		return nil, err
+	}
 	e := Event{Action: "createWallet", Peer: r.Peer, Digest: r.Digest[:]}
 	c, existing, err := once(ctx, s, e, func() (*Created, error) { return s.createdBefore(ctx, r, key) }, func() error {
 		if err := seal.CheckNew(r.PIN); err != nil {

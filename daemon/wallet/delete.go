@@ -31,7 +31,10 @@ func (s *Service) Delete(ctx context.Context, r *DeleteRequest) (*DeletedWallet,
 	if err := checkText("requestId", r.RequestID, 1, maxRequestID); err != nil {
 		return nil, err
 	}
-	key := newRequestKey(r.Peer.UID, string(r.Wallet[:]), "deleteWallet", r.RequestID)
+	key, err := s.requestKey(ctx, r.Peer.UID, string(r.Wallet[:]), "deleteWallet", r.RequestID)
+	if err != nil {
+		return nil, err
+	}
 	d, existing, err := once(ctx, s, r.event("ok"), func() (*DeletedWallet, error) { return s.deletedBefore(ctx, r, key) }, func() error {
 		return s.lined(ctx, r.event(""), s.delete(ctx, r, key))
 	})

@@ -38,7 +38,10 @@ func (s *Service) Derive(ctx context.Context, r *DeriveRequest) (*Derived, error
 	if r.Count < 1 || r.Count > MaxDerive {
 		return nil, &FieldError{"count", fmt.Sprintf("must be 1 to %d", MaxDerive)}
 	}
-	key := newRequestKey(r.Peer.UID, string(r.Wallet[:]), "deriveAccount", r.RequestID)
+	key, err := s.requestKey(ctx, r.Peer.UID, string(r.Wallet[:]), "deriveAccount", r.RequestID)
+	if err != nil {
+		return nil, err
+	}
 	d, existing, err := once(ctx, s, r.event("ok"), func() (*Derived, error) { return s.derivedBefore(ctx, r, key) }, func() error {
 		_, err := s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, r.check, func(o *opened) error {
 			return s.addAccounts(ctx, r, key, o)
