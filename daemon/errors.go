@@ -122,6 +122,9 @@ func failures() []failure {
 func wireError(err error) error {
 	for _, convert := range []func(error) *ipc.Error{refusedDatabase, pinFailure, waitFailure, rateFailure, fieldFailure, termsFailure, policyFailure, sourceFailure, anchorFailure, outOfService, tokenFailure, tpmFailure, listed, diskFailure} {
 		if e := convert(err); e != nil {
+			if charged := chargeable(err); *charged {
+				e.Charged = charged // whatever else went wrong: the attempt is gone
+			}
 			return fmt.Errorf("%w: %w", e, err)
 		}
 	}

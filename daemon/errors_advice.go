@@ -68,7 +68,7 @@ func stateAdvices() []advice {
 		{"tooManyAccounts", neverCharged, "Make another wallet: one has at most 256 accounts."},
 		{"wrongSender", neverCharged, "Leave `from` out, or name the account that has this address."},
 		{"digest", neverCharged, "Change the payload: its digest is 0 modulo the curve's order, which nobody will meet by chance."},
-		{"recordCorrupt", neverCharged, "Stop and call the operator: the database was changed outside the daemon. Other wallets go on."},
+		{"recordCorrupt", givenBack, "Stop and call the operator: the database was changed outside the daemon. Other wallets go on."},
 		{"keyGone", neverCharged, "Call the operator: the wallet needs a token key or host key that is not there."},
 	}
 }
