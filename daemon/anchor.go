@@ -270,7 +270,9 @@ func (d *Daemon) openLedger(ctx context.Context, mac guard.MAC) error {
 	if err := d.reportLate(ctx); err != nil {
 		return err
 	}
-	l, err := guard.Open(ctx, *d.ledgerParts(found.behind(d.lines.tpm), missing, late))
+	parts := d.ledgerParts(found.behind(d.lines.tpm), missing, late)
+	parts.OnRefusal = d.refused
+	l, err := guard.Open(ctx, *parts)
 	if err != nil {
 		return fmt.Errorf("anchor: %w", err)
 	}

@@ -121,7 +121,7 @@ func (d *Daemon) handleClient(m clientMethod) ipc.Handler {
 		result, err := m.run(d, ctx, &clientCall{args: args,
 			peer: wallet.Peer{UID: peer.UID, GID: peer.GID, PID: peer.PID, Connection: connection}})
 		if err != nil {
-			d.inspect(ctx, err)
+			d.inspect(err)
 			return nil, wireError(err)
 		}
 		return result, nil

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -61,6 +62,7 @@ type Daemon struct {
 	receiver *channel.Receiver // the daemon's end of the PIN channel
 	hard     context.Context   // ends when a stop has no more time
 	end      context.CancelFunc
+	ending   sync.WaitGroup // unlocks that end for good
 	// collector collects what requests with secrets left; memoryLocked says
 	// that nothing of this process is swapped out.
 	collector    collector
@@ -118,11 +120,12 @@ func openStore(path string) (*store.Store, error) {
 	return s, err
 }
 
-// Close ends the daemon: the audit log, the devices (with log-out), the
-// database. It may be called on a daemon whose start failed.
+// Close ends the daemon: what is unlocked, the audit log, the devices (with
+// log-out), the database. It may be called on a daemon whose start failed.
 func (d *Daemon) Close() error {
 	var errs []error
 	d.settleCharges()
+	d.endUnlocks()
 	if d.end != nil {
 		d.end()
 	}
@@ -238,6 +241,7 @@ func (d *Daemon) newService() *wallet.Service {
 			WindowDays: p.WindowDays, Lifetime: p.Lifetime},
 		Checks:     checks,
 		Waiting:    p.Waiting,
-		MaxUnlocks: d.config.Limits.Unlocks,
+		MaxUnlocks: d.config.Limits.Unlocks, UnlocksOfUID: d.config.Limits.UnlocksOfUID(),
+		PerMinute: d.config.Limits.ChangesPerMinute,
 	}))
 }

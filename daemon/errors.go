@@ -47,6 +47,7 @@ func mustBeMended() []error {
 		ErrConfig, ErrLoginRefused, ErrPINSource, ErrNotProvisioned, ErrProvisioned, ErrInstallation, ErrEnforcement, ErrUnmeasured, ErrOwner,
 		ErrAnchorMode, ErrAnchorFormer,
 		store.ErrNotDatabase, store.ErrSchema, guard.ErrCorrupt, audit.ErrPlace,
+		ipc.ErrLimits, ipc.ErrSocketPath, ipc.ErrNotSocket, ipc.ErrUnsafeDirectory,
 		hsm.ErrKeyMissing, hsm.ErrKeyDuplicate, hsm.ErrKeyAttributes, hsm.ErrKeyChanged,
 		tpm.ErrPCRMismatch, tpm.ErrApproval, tpm.ErrSRKChanged, tpm.ErrObjectForeign, tpm.ErrObjectPolicy,
 	}
@@ -119,8 +120,11 @@ func failures() []failure {
 // wireError gives the error that a caller gets for err. An *ipc.Error and
 // anything unknown pass: the server makes the latter "internal".
 func wireError(err error) error {
-	for _, convert := range []func(error) *ipc.Error{refusedDatabase, pinFailure, waitFailure, fieldFailure, termsFailure, policyFailure, sourceFailure, anchorFailure, outOfService, tokenFailure, tpmFailure, listed, diskFailure} {
+	for _, convert := range []func(error) *ipc.Error{refusedDatabase, pinFailure, waitFailure, rateFailure, fieldFailure, termsFailure, policyFailure, sourceFailure, anchorFailure, outOfService, tokenFailure, tpmFailure, listed, diskFailure} {
 		if e := convert(err); e != nil {
+			if charged := chargeable(err); *charged {
+				e.Charged = charged // whatever else went wrong: the attempt is gone
+			}
 			return fmt.Errorf("%w: %w", e, err)
 		}
 	}
@@ -180,6 +184,15 @@ func waitFailure(err error) *ipc.Error {
 	after, until := waitEnds(waits.For)
 	return &ipc.Error{Code: ipc.CodeUnauthorized, Reason: "pinWait", Charged: new(bool), RetryAfter: after, LockedUntil: until,
 		Message: "after so many wrong PINs the next check must wait"}
+}
+
+// rateFailure is a change that came too soon after others of the same uid.
+func rateFailure(err error) *ipc.Error {
+	var rate *wallet.RateError
+	if !errors.As(err, &rate) {
+		return nil
+	}
+	return ipc.Overloaded("too many changes of this user (limits.changes_per_minute)", rate.After)
 }
 
 // waitEnds tells when a PIN is checked again. The time of day is for people: the

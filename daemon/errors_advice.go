@@ -68,7 +68,7 @@ func stateAdvices() []advice {
 		{"tooManyAccounts", neverCharged, "Make another wallet: one has at most 256 accounts."},
 		{"wrongSender", neverCharged, "Leave `from` out, or name the account that has this address."},
 		{"digest", neverCharged, "Change the payload: its digest is 0 modulo the curve's order, which nobody will meet by chance."},
-		{"recordCorrupt", neverCharged, "Stop and call the operator: the database was changed outside the daemon. Other wallets go on."},
+		{"recordCorrupt", givenBack, "Stop and call the operator: the database was changed outside the daemon. Other wallets go on."},
 		{"keyGone", neverCharged, "Call the operator: the wallet needs a token key or host key that is not there."},
 	}
 }
@@ -102,7 +102,7 @@ func requestAdvices() []advice {
 		{ipc.ReasonTooDeep, neverCharged, "Nest less (`limits.depth`)."},
 		{ipc.ReasonBatchTooLong, neverCharged, "Send shorter batches (`limits.batch`)."},
 		{ipc.ReasonOverloaded, neverCharged, "Repeat after `retryAfter`, with fewer at a time."},
-		{"tooManyUnlocks", neverCharged, "Lock wallets that are not needed, or send the PIN with each request (`limits.unlocks`)."},
+		{"tooManyUnlocks", neverCharged, "Lock wallets that are not needed, or send the PIN with each request (`limits.unlocks`, `limits.unlocks_per_uid`)."},
 		{ipc.ReasonPeerNotAllowed, neverCharged, "Ask the operator to allow this uid (`socket.allow`). The connection is closed."},
 		{ipc.ReasonTimeout, givenBack, "Repeat with the same `requestId`. A signature may have been made; it did not leave."},
 		{ipc.ReasonInternal, "see `attemptsLeft`", "Look at the daemon's log: it names what this answer does not. Repeating rarely helps."},

@@ -38,7 +38,8 @@ func (d *Daemon) prepareDevices(doc *document) error {
 		return err
 	}
 	l := &lines{tpm: newTPMLine(chip, d.log), ended: make(chan error, 1)}
-	d.token = &token{chip: l.tpm, config: d.config.Token, mechanism: map[uint32]uint64{}, hosts: map[uint32]*tpm.HMACKey{}}
+	d.token = &token{chip: l.tpm, config: d.config.Token, mechanism: map[uint32]uint64{}, hosts: map[uint32]*tpm.HMACKey{},
+		distrusted: d.keepTokenFault}
 	for _, g := range d.doc.Generations {
 		d.token.mechanism[g.Number], d.token.newest.Token = g.Mechanism, g.Number
 	}

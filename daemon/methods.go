@@ -75,7 +75,7 @@ func serve[P, R any](ctx context.Context, d *Daemon, method func(context.Context
 func answer[P, R any](ctx context.Context, d *Daemon, method func(context.Context, *call[P]) (R, error), c *call[P]) (any, error) {
 	result, err := method(ctx, c)
 	if err != nil {
-		d.inspect(ctx, err)
+		d.inspect(err)
 		return nil, wireError(err)
 	}
 	if d.config.Dev {

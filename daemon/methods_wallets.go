@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"math/big"
 	"slices"
 	"strings"
@@ -186,6 +187,10 @@ func (d *Daemon) unlock(ctx context.Context, c *call[ipc.UnlockParams]) (*ipc.Un
 	r, err := d.wallets.Unlock(ctx, &wallet.UnlockRequest{Peer: c.peer, Wallet: id, PIN: c.params.PIN, Terms: terms})
 	if err != nil {
 		return nil, err
+	}
+	if !d.serves(c.peer.UID) { // a reload took it out meanwhile, and may not have seen this one
+		_, err := d.wallets.Lock(ctx, c.peer, id)
+		return nil, errors.Join(peerNotAllowed(), err)
 	}
 	return &ipc.UnlockResult{Signatures: r.Signatures, Until: ipc.At(r.Until),
 		AttemptsLeft: int(r.Attempts.Left), Failures: int(r.Attempts.Failures)}, nil

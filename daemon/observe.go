@@ -28,6 +28,10 @@ func (d *Daemon) openMetrics() {
 		func() float64 { return float64(d.wallets.Unlocks()) })
 	d.metrics.Gauge("sigild_unlocked_wallets_limit", "How many wallets may be unlocked at a time.",
 		func() float64 { return float64(d.config.Limits.Unlocks) })
+	d.metrics.Gauge("sigild_unlocked_wallets_of_one_uid", "Unlocked wallets of the uid that has most of them.",
+		func() float64 { return float64(d.wallets.UnlocksOfOne()) })
+	d.metrics.Gauge("sigild_unlocked_wallets_of_one_uid_limit", "How many wallets of one uid may be unlocked at a time.",
+		func() float64 { return float64(d.config.Limits.UnlocksOfUID()) })
 	d.anchorMetrics()
 }
 
@@ -118,7 +122,7 @@ func (d *Daemon) listenMetrics() (net.Listener, error) {
 	case "tcp":
 		return net.Listen(network, address)
 	}
-	gid, err := groupID(c.Group)
+	gid, err := groupID("metrics.group", c.Group)
 	if err != nil {
 		return nil, err
 	}

@@ -24,9 +24,7 @@ func (d *Daemon) settings() *config.Config { return d.live.Load() }
 
 // allows says whether a peer is served. It is asked at each request, so that a
 // uid that a reload took out loses its open connections too.
-func (d *Daemon) allows(p ipc.Peer) bool {
-	return slices.Contains(ownAndRoot(d.settings().Socket.Allow), p.UID)
-}
+func (d *Daemon) allows(p ipc.Peer) bool { return d.serves(p.UID) }
 
 // admitted asks before each method whether the peer is still served.
 func (d *Daemon) admitted(methods map[string]ipc.Handler) map[string]ipc.Handler {
@@ -78,6 +76,7 @@ func (d *Daemon) reload() {
 		}
 	}
 	d.live.Store(running.With(next, taken))
+	d.lockOthers()
 	if d.options.Level != nil {
 		d.options.Level.Set(levelOf(next.Log))
 	}

@@ -15,7 +15,6 @@ import (
 	manager "github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/sigild/sigild/daemon/config"
-	"github.com/sigild/sigild/daemon/wallet"
 	"github.com/sigild/sigild/hsm"
 	"github.com/sigild/sigild/ipc"
 )
@@ -82,15 +81,16 @@ func listen(s config.Socket) (net.Listener, error) {
 	if err != nil || ok {
 		return given, err
 	}
-	gid, err := groupID(s.Group)
+	gid, err := groupID("socket.group", s.Group)
 	if err != nil {
 		return nil, err
 	}
 	return ipc.Listen(s.Path, s.FileMode(), gid)
 }
 
-// groupID resolves socket.group; -1 leaves the group as it is.
-func groupID(group string) (int, error) {
+// groupID resolves the group that a key of the configuration names; -1 leaves the
+// group as it is. ErrConfig for one that does not exist.
+func groupID(key, group string) (int, error) {
 	if group == "" {
 		return -1, nil
 	}
@@ -98,8 +98,12 @@ func groupID(group string) (int, error) {
 		return gid, nil
 	}
 	g, err := user.LookupGroup(group)
+	var unknown user.UnknownGroupError
+	if errors.As(err, &unknown) {
+		return 0, fmt.Errorf("%w: %s: %w", ErrConfig, key, err)
+	}
 	if err != nil {
-		return 0, fmt.Errorf("socket.group: %w", err)
+		return 0, fmt.Errorf("%s: %w", key, err)
 	}
 	return strconv.Atoi(g.Gid)
 }
@@ -152,11 +156,10 @@ const purgeInterval = time.Hour
 
 // purge removes deleted wallets whose grace has passed, now and every hour.
 func (d *Daemon) purge(ctx context.Context) {
-	self := wallet.Peer{UID: uint32(os.Getuid()), GID: uint32(os.Getgid()), PID: int32(os.Getpid())}
 	tick := time.NewTicker(purgeInterval)
 	defer tick.Stop()
 	for {
-		n, err := d.wallets.Purge(ctx, self, time.Duration(d.settings().Wallets.DeleteGrace))
+		n, err := d.wallets.Purge(ctx, self(), time.Duration(d.settings().Wallets.DeleteGrace))
 		if err != nil && ctx.Err() == nil {
 			d.log.Error("purge", "error", err)
 		}

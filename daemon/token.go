@@ -28,6 +28,8 @@ type token struct {
 	hosts     map[uint32]*tpm.HMACKey
 	newest    seal.KeyIDs
 	fault     tokenFault
+	// distrusted is called once when the token goes out of service.
+	distrusted func(*faultMark)
 }
 
 func (t *token) Keys() seal.KeyIDs { return t.newest }

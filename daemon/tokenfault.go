@@ -27,10 +27,12 @@ type faultMark struct {
 	Reason string    `json:"reason"`
 }
 
-// tokenFault is the mark in memory. The zero value is "in service".
+// tokenFault is the mark in memory. The zero value is "out of service": nobody
+// knows yet what an earlier run wrote down.
 type tokenFault struct {
-	mu   sync.Mutex
-	mark *faultMark
+	mu    sync.Mutex
+	known bool // mark, or that there is none
+	mark  *faultMark
 }
 
 func (f *tokenFault) check() error {
@@ -40,10 +42,21 @@ func (f *tokenFault) check() error {
 	return nil
 }
 
+// look gives the mark, or nil when the token is in service.
 func (f *tokenFault) look() *faultMark {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if !f.known {
+		return &faultMark{Reason: "what an earlier run wrote down was not read yet"}
+	}
 	return f.mark
+}
+
+// resume takes over what an earlier run wrote down, nil when that is nothing.
+func (f *tokenFault) resume(m *faultMark) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.known, f.mark = true, m
 }
 
 // set keeps the first mark and reports whether this is it.
@@ -53,41 +66,53 @@ func (f *tokenFault) set(m *faultMark) bool {
 	if f.mark != nil {
 		return false
 	}
-	f.mark = m
+	f.known, f.mark = true, m
 	return true
 }
 
 // readTokenFault takes over the mark of an earlier run.
 func (d *Daemon) readTokenFault() error {
 	data, err := d.db.Get(context.Background(), store.TokenFault)
-	if err != nil || data == nil {
+	if err != nil {
 		return err
 	}
-	m := &faultMark{Reason: "the mark cannot be read"} // a mark nobody can read still stands
-	_ = json.Unmarshal(data, m)
-	d.token.fault.set(m)
+	var m *faultMark
+	if data != nil {
+		m = &faultMark{Reason: "the mark cannot be read"} // a mark nobody can read still stands
+		_ = json.Unmarshal(data, m)
+	}
+	d.token.fault.resume(m)
 	return nil
 }
 
-// inspect looks at a request's error before it is answered. A token that signed
-// wrongly or repeated a nonce is taken out of service, first in memory, then on
-// disk; one that failed is looked into.
-func (d *Daemon) inspect(ctx context.Context, err error) {
-	d.health.tokenErred(err)
-	if !errors.Is(err, wallet.ErrToken) && !errors.Is(err, wallet.ErrNonceReused) {
-		return
+// Distrust takes the token out of service, first in memory, so that no request
+// that comes meanwhile signs, then on disk.
+func (t *token) Distrust(cause error) {
+	m := &faultMark{Time: time.Now().UTC().Truncate(time.Second), Reason: cause.Error()}
+	if t.fault.set(m) {
+		t.distrusted(m)
 	}
-	m := &faultMark{Time: time.Now().UTC().Truncate(time.Second), Reason: err.Error()}
-	if !d.token.fault.set(m) {
-		return
-	}
-	d.log.ErrorContext(ctx, "the token is out of service", "error", err)
+}
+
+// keepTokenFault writes down that the token is out of service.
+func (d *Daemon) keepTokenFault(m *faultMark) {
+	d.log.Error("the token is out of service", "error", m.Reason)
 	data, failed := json.Marshal(m)
 	if failed == nil {
-		failed = d.db.Put(context.WithoutCancel(ctx), map[store.Document][]byte{store.TokenFault: data})
+		failed = d.db.Put(context.Background(), map[store.Document][]byte{store.TokenFault: data})
 	}
 	if failed != nil {
-		d.log.ErrorContext(ctx, "the token's fault was not written down and is forgotten at the next start", "error", failed)
+		d.log.Error("the token's fault was not written down and is forgotten at the next start", "error", failed)
+	}
+}
+
+// inspect looks at a request's error before it is answered. A token that gave a
+// wrong answer is taken out of service, if the signature itself did not do it; one
+// that failed is looked into.
+func (d *Daemon) inspect(err error) {
+	d.health.tokenErred(err)
+	if errors.Is(err, wallet.ErrToken) || errors.Is(err, wallet.ErrNonceReused) {
+		d.token.Distrust(err)
 	}
 }
 

@@ -39,6 +39,7 @@ type relay struct {
 	in      io.WriteCloser
 	answers *json.Decoder
 	ended   func() error
+	wallet  ipc.WalletInfo // its own, where a test gives it one
 }
 
 func newRelay(t *testing.T, h *daemontest.Host, uid int) *relay {

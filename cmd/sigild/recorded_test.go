@@ -13,7 +13,7 @@ import (
 // TestRecordedConversations plays testdata/service/*.txt: every method's
 // successes and refusals, each file with wallets of its own on one host.
 func TestRecordedConversations(t *testing.T) {
-	h, _ := serving(t, withConfig(map[string]string{"limits": "unlocks = 2"}))
+	h, _ := serving(t, withConfig(map[string]string{"limits": "unlocks = 2\nunlocks_per_uid = 2"}))
 	files, err := filepath.Glob("testdata/service/*.txt")
 	if err != nil || len(files) < 10 {
 		t.Fatalf("%d conversations, %v", len(files), err)

@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/sigild/sigild/ipc"
@@ -32,7 +34,9 @@ func TestRelaysShareNothing(t *testing.T) {
 	if mine.WalletID.String() == theirs.WalletID.String() || mine.Accounts[0].Address == theirs.Accounts[0].Address {
 		t.Fatalf("two relays share a wallet: %+v", mine)
 	}
-	for method, params := range foreignCalls(theirs) {
+	foreign := foreignCalls(theirs)
+	everyMethodIsTried(t, one, foreign)
+	for method, params := range foreign {
 		for _, p := range params {
 			wantReason(t, one.call(method, p, nil), "notFound")
 		}
@@ -51,6 +55,11 @@ func TestRelaysShareNothing(t *testing.T) {
 	if err := one.call(ipc.MethodLockAll, "{}", &all); err != nil || all.Wallets != 0 {
 		t.Errorf("one relay locks the other's wallets: %+v, %v", all, err)
 	}
+	for method, params := range foreign { // also while it is unlocked
+		for _, p := range params {
+			wantReason(t, one.call(method, p, nil), "notFound")
+		}
+	}
 	byUnlock := fmt.Sprintf(`{"walletId":%q,"message":"0x00"}`, theirs.WalletID)
 	wantReason(t, one.call(ipc.MethodSignMessage, byUnlock, nil), "notFound")
 	if err := other.call(ipc.MethodSignMessage, byUnlock, &json.RawMessage{}); err != nil {
@@ -60,7 +69,47 @@ func TestRelaysShareNothing(t *testing.T) {
 	checkSeesOnly(t, other, theirs)
 }
 
-// foreignCalls are all methods that name a wallet, with another relay's.
+// withoutForeign are the methods with which no relay can ask about another's
+// wallet as if it were its own: they name none, or TestRelaysShareNothing and
+// TestOnlyOperatorsDoWhatIsTheirs have them.
+func withoutForeign() []string {
+	return []string{
+		ipc.MethodStatus, ipc.MethodPinKey, ipc.MethodCreateWallet, ipc.MethodListWallets, ipc.MethodLock, ipc.MethodLockAll,
+		ipc.MethodUnfreezeWallet, ipc.MethodRestoreWallet, ipc.MethodGiveBackAttempts, ipc.MethodFreezeAll,
+		ipc.MethodAccountVersion, ipc.MethodAccountList, ipc.MethodEthAccounts, ipc.MethodEthChainID, ipc.MethodNetVersion,
+		ipc.MethodClientVersion, ipc.MethodRPCModules, ipc.MethodDiscover,
+	}
+}
+
+// everyMethodIsTried compares the two lists with the methods that are served.
+func everyMethodIsTried(t *testing.T, r *relay, foreign map[string][]string) {
+	t.Helper()
+	var served struct {
+		Methods []struct{ Name string }
+	}
+	if err := r.call(ipc.MethodDiscover, "", &served); err != nil || len(served.Methods) == 0 {
+		t.Fatalf("%+v, %v", served, err)
+	}
+	known := map[string]bool{}
+	for _, method := range slices.Concat(withoutForeign(), slices.Collect(maps.Keys(foreign))) {
+		if known[method] {
+			t.Errorf("%s is in both lists", method)
+		}
+		known[method] = true
+	}
+	for _, m := range served.Methods {
+		if !known[m.Name] {
+			t.Errorf("nobody tries %s with another relay's wallet: add it to foreignCalls", m.Name)
+		}
+		delete(known, m.Name)
+	}
+	for method := range known {
+		t.Errorf("%s is not served", method)
+	}
+}
+
+// foreignCalls are all methods that name a wallet or one of its accounts, with
+// another relay's.
 func foreignCalls(w ipc.WalletInfo) map[string][]string {
 	id := fmt.Sprintf(`{"walletId":%q`, w.WalletID)
 	address := fmt.Sprintf(`{"address":%q`, w.Accounts[0].Address)
@@ -72,23 +121,36 @@ func foreignCalls(w ipc.WalletInfo) map[string][]string {
 		`"sender":"0x9858effd232b4033e47d90003d41ec34ecaeda94","nonce":"0x0","initCode":"0x","callData":"0x","preVerificationGas":"0x1",` +
 		`"accountGasLimits":"0x` + word + `","gasFees":"0x` + word + `","paymasterAndData":"0x"}}`
 	digest := fmt.Sprintf(`,"digest":"0x%064x"`, 1)
+	account := fmt.Sprintf("%q", w.Accounts[0].Address)
+	data := typed[len(`,"payload":`):]
+	tx := fmt.Sprintf(`{"from":%s,`, account) + fmt.Sprintf(dynamicFee, 0)[1:]
 	return map[string][]string{
-		ipc.MethodGetWallet:         {id + "}", address + "}"},
-		ipc.MethodUpdateWallet:      {id + `,"label":"mine"}`},
-		ipc.MethodLabelAccount:      {id + `,"account":0,"label":"mine"}`},
-		ipc.MethodFreezeWallet:      {id + "}"},
-		ipc.MethodDeriveAccount:     {id + request + pin},
-		ipc.MethodDeleteWallet:      {id + request + pin},
-		ipc.MethodChangePIN:         {id + request + `,"newPin":"591823"` + pin},
-		ipc.MethodSetPolicy:         {id + request + `,"policy":{"operations":[]}` + pin},
-		ipc.MethodUnlock:            {id + `,"terms":{"signatures":1,"seconds":1,"totalValue":"any","policy":{"operations":[]}}` + pin},
-		ipc.MethodSignMessage:       {id + `,"message":"0x00"` + pin, address + `,"message":"0x00"` + pin, id + `,"message":"0x00"}`},
-		ipc.MethodSignTransaction:   {id + `,"transaction":` + fmt.Sprintf(dynamicFee, 0) + pin},
+		ipc.MethodGetWallet:     {id + "}", address + "}"},
+		ipc.MethodUpdateWallet:  {id + `,"label":"mine"}`},
+		ipc.MethodLabelAccount:  {id + `,"account":0,"label":"mine"}`},
+		ipc.MethodFreezeWallet:  {id + "}"},
+		ipc.MethodDeriveAccount: {id + request + pin},
+		ipc.MethodDeleteWallet:  {id + request + pin},
+		ipc.MethodChangePIN:     {id + request + `,"newPin":"591823"` + pin},
+		ipc.MethodSetPolicy:     {id + request + `,"policy":{"operations":[]}` + pin},
+		ipc.MethodUnlock:        {id + `,"terms":{"signatures":1,"seconds":1,"totalValue":"any","policy":{"operations":[]}}` + pin},
+		ipc.MethodSignMessage:   {id + `,"message":"0x00"` + pin, address + `,"message":"0x00"` + pin, id + `,"message":"0x00"}`},
+		ipc.MethodSignTransaction: {id + `,"transaction":` + fmt.Sprintf(dynamicFee, 0) + pin,
+			address + `,"transaction":` + tx + `}`},
 		ipc.MethodSignTypedData:     {id + typed + pin, address + typed + pin},
 		ipc.MethodSignAuthorization: {id + authorization + pin},
 		ipc.MethodSignUserOperation: {id + operation + pin},
 		ipc.MethodSignDigest:        {id + digest + pin},
 		ipc.MethodSignBatch:         {id + `,"items":[{"message":"0x00"}]` + pin},
+
+		ipc.MethodAccountSignTransaction: {tx},
+		ipc.MethodAccountSignData:        {`"text/plain",` + account + `,"0x00"`},
+		ipc.MethodAccountSignTypedData:   {account + "," + data},
+		ipc.MethodEthSign:                {account + `,"0x00"`},
+		ipc.MethodEthSignTransaction:     {tx},
+		ipc.MethodEthSignTypedData:       {account + "," + data},
+		ipc.MethodEthSignTypedDataV4:     {account + "," + data},
+		ipc.MethodPersonalSign:           {`"0x00",` + account},
 	}
 }
 
@@ -122,6 +184,7 @@ func TestOnlyOperatorsDoWhatIsTheirs(t *testing.T) {
 	for _, method := range []string{ipc.MethodUnfreezeWallet, ipc.MethodRestoreWallet} {
 		wantReason(t, r.call(method, id, nil), "operatorOnly")
 	}
+	wantReason(t, r.call(ipc.MethodGiveBackAttempts, fmt.Sprintf(`{"walletId":%q,"attempts":1}`, w.WalletID), nil), "operatorOnly")
 	wantReason(t, r.call(ipc.MethodFreezeAll, "{}", nil), "operatorOnly")
 	wantReason(t, r.call(ipc.MethodDeleteWallet, fmt.Sprintf(`{"walletId":%q,"requestId":"2"}`, w.WalletID), nil), ipc.ReasonInvalidParams)
 	operator := dial(t, h.Socket)

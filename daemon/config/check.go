@@ -242,8 +242,28 @@ func (l Limits) check() error {
 		between("limits.connections", l.Connections, 1, 16384),
 		between("limits.connections_per_uid", l.ConnectionsPerUID, 1, 16384),
 		between("limits.unlocks", l.Unlocks, 0, 100000),
+		between("limits.unlocks_per_uid", l.UnlocksPerUID, 0, 100000),
+		between("limits.changes_per_minute", l.ChangesPerMinute, 1, 100000),
 		lasting("limits.idle_timeout", l.IdleTimeout, 24*time.Hour),
 		lasting("limits.write_timeout", l.WriteTimeout, time.Hour),
 		lasting("limits.request_timeout", l.RequestTimeout, time.Hour),
+		l.checkRelations(),
+	)
+}
+
+// checkRelations refuses limits that contradict each other: those that the
+// socket would not be served with, and a share that is more than the whole.
+func (l Limits) checkRelations() error {
+	atMost := func(lower, upper string, a, b int) error {
+		if a > b {
+			return fmt.Errorf("%s, %s: %d is more than %d", lower, upper, a, b)
+		}
+		return nil
+	}
+	return errors.Join(
+		atMost("limits.in_flight", "limits.in_flight_per_uid", l.InFlight, l.InFlightPerUID),
+		atMost("limits.batch", "limits.in_flight_per_uid", l.Batch, l.InFlightPerUID),
+		atMost("limits.connections_per_uid", "limits.connections", l.ConnectionsPerUID, l.Connections),
+		atMost("limits.unlocks_per_uid", "limits.unlocks", l.UnlocksPerUID, l.Unlocks),
 	)
 }

@@ -127,7 +127,18 @@ type Limits struct {
 	IdleTimeout       Duration `toml:"idle_timeout"`
 	WriteTimeout      Duration `toml:"write_timeout"`
 	RequestTimeout    Duration `toml:"request_timeout"`
-	Unlocks           int      `toml:"unlocks"` // wallets unlocked at a time
+	Unlocks           int      `toml:"unlocks"`         // wallets unlocked at a time
+	UnlocksPerUID     int      `toml:"unlocks_per_uid"` // of which one uid holds so many at most; 0: half of them
+	// ChangesPerMinute are those of one uid that no PIN check comes before.
+	ChangesPerMinute int `toml:"changes_per_minute"`
+}
+
+// UnlocksOfUID is how many wallets one uid may have unlocked at a time.
+func (l Limits) UnlocksOfUID() int {
+	if l.UnlocksPerUID == 0 {
+		return (l.Unlocks + 1) / 2
+	}
+	return l.UnlocksPerUID
 }
 
 // Log is the daemon's own log, on standard error.
@@ -162,7 +173,7 @@ func Default() Config {
 		Wallets: Wallets{DeleteGrace: second(30 * 24 * 3600)},
 		Limits: Limits{MessageBytes: 2 << 20, Depth: 64, Batch: 64, InFlight: 32, InFlightPerUID: 128, InFlightBytes: 64 << 20,
 			Connections: 256, ConnectionsPerUID: 64, IdleTimeout: second(600), WriteTimeout: second(30),
-			RequestTimeout: second(60), Unlocks: 1000},
+			RequestTimeout: second(60), Unlocks: 1000, ChangesPerMinute: 600},
 		Guard:    Guard{Anchor: "orderly", Handle: 0x01800151, UncleanHandle: 0x01800152},
 		Log:      Log{Level: "info", Format: "text"},
 		Metrics:  Metrics{Mode: "0660"},

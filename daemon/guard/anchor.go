@@ -90,7 +90,11 @@ func (l *Ledger[T]) publish() {
 
 // refuse stops all changes.
 func (l *Ledger[T]) refuse(reason error) error {
+	first := l.refused == nil
 	l.refused = fmt.Errorf("%w: %w", ErrRefused, reason)
+	if first && l.OnRefusal != nil {
+		l.OnRefusal(l.refused)
+	}
 	return l.refused
 }
 

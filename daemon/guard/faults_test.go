@@ -163,6 +163,9 @@ func TestFailedDiskIsFoundOutAbout(t *testing.T) {
 					if err := s.guess(1); !errors.Is(err, guard.ErrSync) {
 						t.Fatalf("built on what is not known to be written: %v", err)
 					}
+					if len(s.told) != 1 || !errors.Is(s.told[0], guard.ErrSync) {
+						t.Errorf("told of %v", s.told)
+					}
 					s.restart()
 				}
 				if v := s.version(1); v == 1 {
@@ -256,6 +259,9 @@ func (s *site) refusedNow(reason error) {
 	for range 2 {
 		if err := s.guess(1); !errors.Is(err, reason) {
 			s.t.Fatalf("err = %v, want %v", err, reason)
+		}
+		if len(s.told) != 1 || !errors.Is(s.told[0], reason) || !errors.Is(s.told[0], guard.ErrRefused) {
+			s.t.Errorf("told of %v, want %v, once, before the caller", s.told, reason)
 		}
 	}
 }

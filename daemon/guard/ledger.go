@@ -40,7 +40,8 @@ type Disk[T Tx] interface {
 	View(ctx context.Context, f func(T) error) error
 }
 
-// Config holds a ledger's parts. All but Unclean and Missing are required.
+// Config holds a ledger's parts. All but Unclean, Missing and
+// OnRefusal are required.
 type Config[T Tx] struct {
 	Disk         Disk[T]
 	MAC          MAC
@@ -51,6 +52,9 @@ type Config[T Tx] struct {
 	Missing      error   // why the TPM's counters could not be opened
 	// Resets reads the TPM's reset count.
 	Resets func(ctx context.Context) (uint32, error)
+	// OnRefusal is called once, when the ledger begins to refuse changes and
+	// before any caller is told. It must not wait for the ledger. nil: nobody asks.
+	OnRefusal func(reason error)
 }
 
 // Ledger carries out every change of attempt counters and records. It keeps a

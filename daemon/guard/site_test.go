@@ -49,6 +49,7 @@ type site struct {
 	ledger  *ledger
 	guard   *guard.Guard
 	wallets *store.Wallets
+	told    []error // what the ledger said when it began to refuse
 }
 
 var nvAuth = []byte("thirty-two bytes of a record key")
@@ -110,7 +111,9 @@ func (s *site) connect() {
 // config puts a ledger's parts together, with the counters of now.
 func (s *site) config() guard.Config[*store.Tx] {
 	s.t.Helper()
+	s.told = nil
 	c := guard.Config[*store.Tx]{Disk: s.db, MAC: s.mac, Installation: [16]byte{1}, Keys: make([]byte, 32),
+		OnRefusal: func(reason error) { s.told = append(s.told, reason) },
 		Resets: func(ctx context.Context) (uint32, error) {
 			clock, err := s.chip.Clock(ctx)
 			return clock.ResetCount, err

@@ -13,9 +13,10 @@ import (
 var ErrTree = errors.New("the database was changed outside the daemon: its hash tree is not the one of the guard root")
 
 // The tree has treeDepth levels of inner nodes with a child for each half byte
-// of the wallet's id, and below them leaves: the entries of all wallets whose
-// ids begin with the same treeDepth half bytes. Ids are random, so leaves stay
-// short: 10 million wallets are about 150 a leaf.
+// of the id, and below them leaves: the entries of all wallets and requests whose
+// ids begin with the same treeDepth half bytes. A commit hashes the whole leaf, so
+// that nobody may choose one: wallets' ids are random, and those of requests are
+// the beginning of a MAC by the record key. 10 million of both are about 150 a leaf.
 const (
 	treeDepth = 4
 	children  = 16

@@ -78,6 +78,9 @@ func (s *Wallets) Request(ctx context.Context, key wallet.RequestKey) ([]byte, e
 	return value, s.ledger.Settled(ctx)
 }
 
+// Settled waits until everything that is in the database is anchored.
+func (s *Wallets) Settled(ctx context.Context) error { return s.ledger.Settled(ctx) }
+
 // ByAddress finds a relay's wallet by the address of one of its accounts;
 // wallet.ErrNotFound.
 func (s *Store) ByAddress(ctx context.Context, relay uint32, address [20]byte) (seal.ID, error) {

@@ -3,7 +3,6 @@ package wallet
 import (
 	"context"
 	"crypto/subtle"
-	"errors"
 
 	"github.com/sigild/sigild/daemon/policy"
 	"github.com/sigild/sigild/daemon/seal"
@@ -92,24 +91,23 @@ func (s *Service) reseal(ctx context.Context, c *resealing) (*Changed, error) {
 	if err := checkText("requestId", c.requestID, 1, maxRequestID); err != nil {
 		return nil, err
 	}
-	key := newRequestKey(c.peer.UID, string(c.wallet[:]), c.method, c.requestID)
-	if done, err := s.resealedBefore(ctx, c, key); done != nil || err != nil {
-		return done, err
-	}
-	if err := c.check(); err != nil {
+	key, err := s.requestKey(ctx, c.peer.UID, string(c.wallet[:]), c.method, c.requestID)
+	if err != nil {
 		return nil, err
 	}
-	_, err := s.withPIN(ctx, c.peer, c.wallet, c.pin, usable, func(o *opened) error {
-		return s.resealOpened(ctx, c, key, o)
+	done, existing, err := once(ctx, s, c.event("ok"), func() (*Changed, error) { return s.resealedBefore(ctx, c, key) }, func() error {
+		if err := c.check(); err != nil {
+			return err
+		}
+		_, err := s.withPIN(ctx, c.peer, c.wallet, c.pin, usable, func(o *opened) error {
+			return s.resealOpened(ctx, c, key, o)
+		})
+		return s.lined(ctx, c.event(""), err)
 	})
-	if err != nil && !errors.Is(err, ErrRequestReused) {
-		return nil, errors.Join(err, s.refused(ctx, c.event(reasonOf(err))))
+	if err != nil {
+		return nil, err
 	}
-	done, again := s.resealedBefore(ctx, c, key)
-	if done == nil || again != nil {
-		return nil, errors.Join(err, again)
-	}
-	done.Existing = err != nil
+	done.Existing = existing
 	return done, nil
 }
 
@@ -126,7 +124,7 @@ func (s *Service) resealedBefore(ctx context.Context, c *resealing, key RequestK
 	if err != nil {
 		return nil, err
 	}
-	return &Changed{Existing: true, Info: info, Receipt: receipt}, nil
+	return &Changed{Info: info, Receipt: receipt}, nil
 }
 
 func (s *Service) resealOpened(ctx context.Context, c *resealing, key RequestKey, o *opened) error {

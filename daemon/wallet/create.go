@@ -3,8 +3,8 @@ package wallet
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"slices"
+	"time"
 
 	"github.com/sigild/sigild/daemon/policy"
 	"github.com/sigild/sigild/daemon/seal"
@@ -53,22 +53,24 @@ func (s *Service) Create(ctx context.Context, r *CreateRequest) (*Created, error
 	if err := r.check(); err != nil {
 		return nil, err
 	}
-	key := newRequestKey(r.Peer.UID, r.Owner, "createWallet", r.RequestID)
-	if c, err := s.createdBefore(ctx, r, key); c != nil || err != nil {
-		return c, err
-	}
-	if err := seal.CheckNew(r.PIN); err != nil {
+	key, err := s.requestKey(ctx, r.Peer.UID, r.Owner, "createWallet", r.RequestID)
+	if err != nil {
 		return nil, err
 	}
-	err := s.create(ctx, r, key)
-	if err != nil && !errors.Is(err, ErrRequestReused) {
+	e := Event{Action: "createWallet", Peer: r.Peer, Digest: r.Digest[:]}
+	c, existing, err := once(ctx, s, e, func() (*Created, error) { return s.createdBefore(ctx, r, key) }, func() error {
+		if err := seal.CheckNew(r.PIN); err != nil {
+			return err
+		}
+		if err := s.rates.take(r.Peer.UID, time.Now()); err != nil {
+			return err
+		}
+		return s.create(ctx, r, key, e)
+	})
+	if err != nil {
 		return nil, err
 	}
-	c, again := s.createdBefore(ctx, r, key)
-	if c == nil || again != nil {
-		return nil, errors.Join(err, again)
-	}
-	c.Existing = err != nil // somebody else's creation under the same id was first
+	c.Existing = existing
 	return c, nil
 }
 
@@ -86,11 +88,11 @@ func (s *Service) createdBefore(ctx context.Context, r *CreateRequest, key Reque
 	if err != nil {
 		return nil, err
 	}
-	return &Created{Existing: true, Info: info, Receipt: receipt}, nil
+	return &Created{Info: info, Receipt: receipt}, nil
 }
 
 // create makes and stores the wallet and writes the audit line.
-func (s *Service) create(ctx context.Context, r *CreateRequest, key RequestKey) error {
+func (s *Service) create(ctx context.Context, r *CreateRequest, key RequestKey, e Event) error {
 	var id seal.ID
 	rand.Read(id[:])
 	now := s.Now().Unix()
@@ -107,10 +109,11 @@ func (s *Service) create(ctx context.Context, r *CreateRequest, key RequestKey) 
 	if err := s.forge(ctx, r, &n); err != nil {
 		return err
 	}
+	e.Wallet, e.Result = id, "ok"
 	if err := s.Store.Create(ctx, n); err != nil {
-		return err
+		return s.lined(ctx, e, err)
 	}
-	return s.audit(ctx, Event{Action: "createWallet", Peer: r.Peer, Wallet: id, Digest: r.Digest[:], Result: "ok"})
+	return s.audit(ctx, e)
 }
 
 // forge makes the keys: the token's root pair first, so that the token cannot

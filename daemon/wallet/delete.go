@@ -31,19 +31,17 @@ func (s *Service) Delete(ctx context.Context, r *DeleteRequest) (*DeletedWallet,
 	if err := checkText("requestId", r.RequestID, 1, maxRequestID); err != nil {
 		return nil, err
 	}
-	key := newRequestKey(r.Peer.UID, string(r.Wallet[:]), "deleteWallet", r.RequestID)
-	if d, err := s.deletedBefore(ctx, r, key); d != nil || err != nil {
-		return d, err
+	key, err := s.requestKey(ctx, r.Peer.UID, string(r.Wallet[:]), "deleteWallet", r.RequestID)
+	if err != nil {
+		return nil, err
 	}
-	err := s.delete(ctx, r, key)
-	if err != nil && !errors.Is(err, ErrRequestReused) {
-		return nil, errors.Join(err, s.refused(ctx, r.event(reasonOf(err))))
+	d, existing, err := once(ctx, s, r.event("ok"), func() (*DeletedWallet, error) { return s.deletedBefore(ctx, r, key) }, func() error {
+		return s.lined(ctx, r.event(""), s.delete(ctx, r, key))
+	})
+	if err != nil {
+		return nil, err
 	}
-	d, again := s.deletedBefore(ctx, r, key)
-	if d == nil || again != nil {
-		return nil, errors.Join(err, again)
-	}
-	d.Existing = err != nil
+	d.Existing = existing
 	return d, nil
 }
 
@@ -68,7 +66,7 @@ func (s *Service) deletedBefore(ctx context.Context, r *DeleteRequest, key Reque
 	if err != nil {
 		return nil, err
 	}
-	return &DeletedWallet{Existing: true, Info: info, Receipt: receipt}, nil
+	return &DeletedWallet{Info: info, Receipt: receipt}, nil
 }
 
 func (s *Service) delete(ctx context.Context, r *DeleteRequest, key RequestKey) error {
@@ -76,6 +74,10 @@ func (s *Service) delete(ctx context.Context, r *DeleteRequest, key RequestKey) 
 		if !r.Operator {
 			return &FieldError{"pin", "is required"}
 		}
+		if _, err := s.loadFor(ctx, r.Actor, r.Wallet); err != nil {
+			return err
+		}
+		s.endWallet(ctx, r.Wallet) // at once, as a freeze does
 		done, err := s.Guard.Turn(ctx, r.Wallet)
 		if err != nil {
 			return err
@@ -105,13 +107,14 @@ func (s *Service) bury(ctx context.Context, r *DeleteRequest, key RequestKey) er
 	if err != nil {
 		return err
 	}
-	_, err = s.changeInTurn(ctx, r.Actor, "deleteWallet", r.Wallet, request, func(p *seal.Parsed) error {
-		if err := deletable(p); err != nil {
-			return err
-		}
-		p.State.Deleted = now
-		return nil
-	})
+	_, err = s.changeInTurn(ctx, &stateChange{actor: r.Actor, action: "deleteWallet", wallet: r.Wallet, request: request,
+		apply: func(p *seal.Parsed) error {
+			if err := deletable(p); err != nil {
+				return err
+			}
+			p.State.Deleted = now
+			return nil
+		}})
 	return err
 }
 
@@ -120,10 +123,10 @@ func (s *Service) Restore(ctx context.Context, a Actor, wallet seal.ID) (*Info, 
 	if err := s.begin(ctx, a, "restoreWallet", wallet); err != nil {
 		return nil, err
 	}
-	return s.change(ctx, a, "restoreWallet", wallet, nil, func(p *seal.Parsed) error {
+	return s.change(ctx, &stateChange{actor: a, action: "restoreWallet", wallet: wallet, apply: func(p *seal.Parsed) error {
 		p.State.Deleted = 0
 		return nil
-	})
+	}})
 }
 
 // purged is how many tombstones Purge reads at a time.

@@ -2,7 +2,6 @@ package wallet
 
 import (
 	"context"
-	"errors"
 	"fmt"
 
 	"github.com/sigild/sigild/daemon/seal"
@@ -39,21 +38,20 @@ func (s *Service) Derive(ctx context.Context, r *DeriveRequest) (*Derived, error
 	if r.Count < 1 || r.Count > MaxDerive {
 		return nil, &FieldError{"count", fmt.Sprintf("must be 1 to %d", MaxDerive)}
 	}
-	key := newRequestKey(r.Peer.UID, string(r.Wallet[:]), "deriveAccount", r.RequestID)
-	if d, err := s.derivedBefore(ctx, r, key); d != nil || err != nil {
-		return d, err
+	key, err := s.requestKey(ctx, r.Peer.UID, string(r.Wallet[:]), "deriveAccount", r.RequestID)
+	if err != nil {
+		return nil, err
 	}
-	_, err := s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, r.check, func(o *opened) error {
-		return s.addAccounts(ctx, r, key, o)
+	d, existing, err := once(ctx, s, r.event("ok"), func() (*Derived, error) { return s.derivedBefore(ctx, r, key) }, func() error {
+		_, err := s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, r.check, func(o *opened) error {
+			return s.addAccounts(ctx, r, key, o)
+		})
+		return s.lined(ctx, r.event(""), err)
 	})
-	if err != nil && !errors.Is(err, ErrRequestReused) {
-		return nil, errors.Join(err, s.refused(ctx, r.event(reasonOf(err))))
+	if err != nil {
+		return nil, err
 	}
-	d, again := s.derivedBefore(ctx, r, key)
-	if d == nil || again != nil {
-		return nil, errors.Join(err, again)
-	}
-	d.Existing = err != nil
+	d.Existing = existing
 	return d, nil
 }
 
@@ -88,7 +86,7 @@ func (s *Service) derivedBefore(ctx context.Context, r *DeriveRequest, key Reque
 	if err != nil {
 		return nil, err
 	}
-	return &Derived{Existing: true, Accounts: info.Header.Accounts[first:last], Info: info, Receipt: receipt}, nil
+	return &Derived{Accounts: info.Header.Accounts[first:last], Info: info, Receipt: receipt}, nil
 }
 
 // addAccounts makes the accounts, seals the record anew and stores it.

@@ -46,6 +46,7 @@ type scriptedToken struct {
 	calls   []string
 	fed     []byte
 	secrets [][]byte // copies of what ImportSecret got
+	doubted []error  // what Distrust was told
 }
 
 func newToken(t testing.TB) *scriptedToken {
@@ -147,6 +148,12 @@ func (k *scriptedToken) Unwrap(_ context.Context, _ seal.KeyIDs, _ uint64, c wal
 		return nil, err
 	}
 	return k.add(d), nil
+}
+
+func (k *scriptedToken) Distrust(cause error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.doubted = append(k.doubted, cause)
 }
 
 func (k *scriptedToken) HMACSHA512(_ context.Context, o wallet.Object, data []byte) (out [64]byte, err error) {
@@ -319,9 +326,24 @@ type memoryAudit struct {
 	mu     sync.Mutex
 	events []wallet.Event
 	err    error
+	before func(wallet.Event) // runs before the first of some events is kept, without the lock
+}
+
+// lines are the events as "action result".
+func (a *memoryAudit) lines() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var list []string
+	for _, e := range a.events {
+		list = append(list, e.Action+" "+e.Result)
+	}
+	return list
 }
 
 func (a *memoryAudit) Write(_ context.Context, events ...wallet.Event) error {
+	if a.before != nil {
+		a.before(events[0])
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.err != nil {
@@ -337,6 +359,7 @@ type bench struct {
 	token   *scriptedToken
 	entropy *scriptedEntropy
 	store   *store.Wallets
+	steps   *memoryCounter
 	audit   *memoryAudit
 	peer    wallet.Peer
 	now     time.Time
@@ -357,14 +380,15 @@ func newBench(t testing.TB) *bench {
 	})
 	b := &bench{token: newToken(t), entropy: &scriptedEntropy{}, audit: &memoryAudit{},
 		peer: wallet.Peer{UID: 1000}, now: time.Unix(1_800_000_000, 0)}
-	ledger := newLedger(t, db, b.token.RecordMAC)
+	ledger, steps := newLedger(t, db, b.token.RecordMAC)
+	b.steps = steps
 	b.store = db.Wallets(ledger)
 	clock := func() time.Time { return b.now }
 	times := guard.Clock{Wall: clock, Powered: func() time.Duration { return time.Duration(b.now.UnixNano()) }}
 	b.Service = wallet.New(wallet.Config{
 		Installation: seal.ID{1}, Token: b.token, Entropy: b.entropy,
 		Guard: guardPort{guard.New(ledger, b.token.RecordMAC, times)}, Store: b.store, Audit: b.audit,
-		Now: clock, KDF: testKDF, Limits: seal.DefaultLimits(), Checks: 2, Waiting: 8, MaxUnlocks: 4,
+		Now: clock, KDF: testKDF, Limits: seal.DefaultLimits(), Checks: 2, Waiting: 8, MaxUnlocks: 6, UnlocksOfUID: 4, PerMinute: 60,
 	})
 	b.token.calls = nil // those of the ledger's start
 	return b

@@ -50,7 +50,7 @@ func (s *Service) FreezeAll(ctx context.Context, a Actor, by string, after *seal
 func (s *Service) freezeOnce(ctx context.Context, a Actor, id seal.ID, by string, done *FreezeProgress) error {
 	p, err := s.loadFor(ctx, a, id)
 	if err == nil && usable(p) == nil {
-		if _, err = s.Freeze(ctx, a, id, by); err == nil {
+		if _, err = s.freeze(ctx, a, id, by); err == nil {
 			done.Wallets++
 		}
 	}

@@ -32,7 +32,7 @@ func (c *memoryCounter) Name() []byte  { return []byte("counter") }
 func (c *memoryCounter) Orderly() bool { return false }
 
 // newLedger makes the guard root of a new database and opens its ledger.
-func newLedger(t testing.TB, db *store.Store, mac guard.MAC) *guard.Ledger[*store.Tx] {
+func newLedger(t testing.TB, db *store.Store, mac guard.MAC) (*guard.Ledger[*store.Tx], *memoryCounter) {
 	t.Helper()
 	keys, counter := make([]byte, 32), &memoryCounter{value: 1}
 	root, err := guard.NewRoot(t.Context(), [16]byte{1}, keys, counter, nil, 0, mac)
@@ -47,5 +47,5 @@ func newLedger(t testing.TB, db *store.Store, mac guard.MAC) *guard.Ledger[*stor
 	if err != nil {
 		t.Fatal(err)
 	}
-	return l
+	return l, counter
 }

@@ -41,6 +41,9 @@ type Token interface {
 	HMACSHA512(ctx context.Context, o Object, data []byte) ([64]byte, error)
 	// SignECDSA gives r ‖ s of the raw ECDSA over digest.
 	SignECDSA(ctx context.Context, o Object, digest [32]byte) ([64]byte, error)
+	// Distrust takes the token out of service at once: a signature of it was
+	// wrong (ErrToken) or repeated a nonce (ErrNonceReused).
+	Distrust(cause error)
 	// Destroy removes session objects, also when ctx has ended.
 	Destroy(ctx context.Context, objects ...Object) error
 	// FeedRandom gives bytes to the token's generator where it takes them.
@@ -179,6 +182,8 @@ type Store interface {
 	// Everything lists up to limit wallets of all relays after a wallet id.
 	Everything(ctx context.Context, after *seal.ID, limit int) ([]seal.ID, error)
 	List(ctx context.Context, p Page) (wallets []seal.ID, cursor []byte, err error)
+	// Settled waits until everything that is in the database is anchored.
+	Settled(ctx context.Context) error
 	// Request gives what Create or Replace stored for key, or nil. What was
 	// done for it stays done.
 	Request(ctx context.Context, key RequestKey) ([]byte, error)

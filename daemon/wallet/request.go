@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	requestLabel = "sigild/request/v1"
+	requestLabel = "sigild/request-key/v1"
 	doneLabel    = "sigild/done/v1"
 	doneSize     = 32 + 16 + 4 + 8
 )
@@ -26,15 +26,25 @@ type done struct {
 	Time    int64
 }
 
-// newRequestKey is SHA-256(requestLabel ‖ relay uid ‖ each text after its
-// length), lengths and uid as 4 bytes, big endian.
-func newRequestKey(relay uint32, texts ...string) RequestKey {
+// requestKey is HMAC-SHA256 by the token's record key over requestLabel ‖ relay
+// uid ‖ each text after its length, lengths and uid as 4 bytes, big endian. The
+// key's first bytes are the request's place in the guard's hash tree: a relay,
+// which chooses the texts, must not be able to put all its requests into one leaf.
+func (s *Service) requestKey(ctx context.Context, relay uint32, texts ...string) (RequestKey, error) {
+	sum, err := s.Token.RecordMAC(ctx, requestMessage(relay, texts...))
+	if err != nil {
+		return RequestKey{}, fmt.Errorf("key of the request: %w", err)
+	}
+	return sum, nil
+}
+
+func requestMessage(relay uint32, texts ...string) []byte {
 	b := binary.BigEndian.AppendUint32([]byte(requestLabel), relay)
 	for _, t := range texts {
 		b = binary.BigEndian.AppendUint32(b, uint32(len(t)))
 		b = append(b, t...)
 	}
-	return sha256.Sum256(b)
+	return b
 }
 
 func (d *done) bytes() []byte {

@@ -21,6 +21,8 @@ type Config struct {
 	Checks       int                        // PIN stretchings at a time, at least 1
 	Waiting      int                        // PIN checks that may wait for one
 	MaxUnlocks   int                        // wallets unlocked at a time
+	UnlocksOfUID int                        // of which one uid holds so many at most
+	PerMinute    int                        // changes of one uid that no PIN check comes before, at least 1
 	Observe      func(Stage, time.Duration) // of the service's own work; nil: nobody asks
 }
 
@@ -29,12 +31,13 @@ type Service struct {
 	Config
 	slots   *slots
 	unlocks *unlocks
+	rates   *rates
 }
 
 // New returns a service of the given parts.
 func New(c Config) *Service {
 	return &Service{Config: c, slots: newSlots(c.Checks, c.Waiting),
-		unlocks: &unlocks{most: c.MaxUnlocks, held: map[unlockKey]*unlock{}}}
+		unlocks: newUnlocks(c.MaxUnlocks, c.UnlocksOfUID), rates: newRates(c.PerMinute)}
 }
 
 // Info is a wallet as its relay may see it.

@@ -49,28 +49,34 @@ func (s *Service) Sign(ctx context.Context, r *SignRequest) ([]*Signed, Attempts
 	if err != nil {
 		return nil, Attempts{}, errors.Join(err, s.auditRefusal(ctx, r, err))
 	}
-	if err := s.auditItems(ctx, r, "ok"); err != nil {
-		return nil, Attempts{}, err
-	}
 	return signed, attempts, nil
 }
 
+// sign writes the line of what it made while a change of the wallet still waits
+// for it: after a freeze was acknowledged, no signature from before it leaves.
 func (s *Service) sign(ctx context.Context, r *SignRequest) (signed []*Signed, a Attempts, err error) {
 	if r.PIN == nil {
 		return s.signUnlocked(ctx, r)
 	}
-	a, err = s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, r.check, func(o *opened) (err error) {
-		held := &objects{token: s.Token}
-		defer held.destroy(ctx, &err)
-		k, err := s.unwrapKeys(ctx, held, o.Header, o.wrapped, r.accounts())
-		if err != nil {
+	a, err = s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, r.check, func(o *opened) error {
+		if signed, err = s.signOpened(ctx, r, o); err != nil {
 			return err
 		}
-		defer k.wipe()
-		signed, err = s.signItems(ctx, k, r.Items)
-		return err
+		return s.auditItems(ctx, r, "ok")
 	})
 	return signed, a, err
+}
+
+// signOpened has the keys in the token only while it runs.
+func (s *Service) signOpened(ctx context.Context, r *SignRequest, o *opened) (_ []*Signed, err error) {
+	held := &objects{token: s.Token}
+	defer held.destroy(ctx, &err)
+	k, err := s.unwrapKeys(ctx, held, o.Header, o.wrapped, r.accounts())
+	if err != nil {
+		return nil, err
+	}
+	defer k.wipe()
+	return s.signItems(ctx, k, r.Items)
 }
 
 // accounts lists the accounts that the items need, each once.
@@ -140,8 +146,17 @@ func (s *Service) signItems(ctx context.Context, k keyring, items []Item) ([]*Si
 }
 
 // tokenSign has the token sign and lets nothing out that was not verified
-// against the account's public key, or that repeats a nonce.
+// against the account's public key, or that repeats a nonce. A token that gave
+// such an answer signs nothing more, whoever asks next.
 func (s *Service) tokenSign(ctx context.Context, a *account, digest [32]byte) (*Signature, error) {
+	sig, err := s.verifiedSign(ctx, a, digest)
+	if errors.Is(err, ErrToken) || errors.Is(err, ErrNonceReused) {
+		s.Token.Distrust(err)
+	}
+	return sig, err
+}
+
+func (s *Service) verifiedSign(ctx context.Context, a *account, digest [32]byte) (*Signature, error) {
 	blinded, err := a.tweak.blind(digest)
 	if err != nil {
 		return nil, err
@@ -154,7 +169,10 @@ func (s *Service) tokenSign(ctx context.Context, a *account, digest [32]byte) (*
 	if err != nil {
 		return nil, err
 	}
-	return sig, s.witness(ctx, a, sig.R, digest)
+	if err := s.witness(ctx, a, sig.R, digest); err != nil {
+		return nil, err
+	}
+	return sig, nil
 }
 
 // witness remembers, on disk, which digest a root's nonce was used for. One r

@@ -1,8 +1,10 @@
 package wallet
 
 import (
+	"bytes"
 	"context"
 	"slices"
+	"time"
 
 	"github.com/sigild/sigild/daemon/seal"
 )
@@ -60,12 +62,27 @@ func checkTags(tags []string) error {
 	return nil
 }
 
+// stateChange is a change of a record's state, which needs no PIN.
+type stateChange struct {
+	actor   Actor
+	action  string
+	wallet  seal.ID
+	request *Request // that asks for it, if one does
+	rated   bool     // counts as one of the changes that a relay may make in a minute
+	apply   func(*seal.Parsed) error
+}
+
+func (c *stateChange) event(result string) Event {
+	return Event{Action: c.action, Peer: c.actor.Peer, Wallet: c.wallet, Result: result}
+}
+
 // Update changes what a relay says of its wallet.
 func (s *Service) Update(ctx context.Context, peer Peer, wallet seal.ID, u *Update) (*Info, error) {
 	if err := u.check(); err != nil {
 		return nil, err
 	}
-	return s.change(ctx, Actor{Peer: peer}, "update", wallet, nil, func(p *seal.Parsed) error {
+	c := &stateChange{actor: Actor{Peer: peer}, action: "update", wallet: wallet, rated: true}
+	c.apply = func(p *seal.Parsed) error {
 		if p.State.Deleted != 0 {
 			return ErrDeleted
 		}
@@ -79,7 +96,8 @@ func (s *Service) Update(ctx context.Context, peer Peer, wallet seal.ID, u *Upda
 			p.State.Tags = slices.Sorted(slices.Values(*u.Tags))
 		}
 		return nil
-	})
+	}
+	return s.change(ctx, c)
 }
 
 // LabelAccount names one account of a wallet.
@@ -87,7 +105,8 @@ func (s *Service) LabelAccount(ctx context.Context, peer Peer, wallet seal.ID, a
 	if err := checkText("label", label, 0, maxLabel); err != nil {
 		return nil, err
 	}
-	return s.change(ctx, Actor{Peer: peer}, "labelAccount", wallet, nil, func(p *seal.Parsed) error {
+	c := &stateChange{actor: Actor{Peer: peer}, action: "labelAccount", wallet: wallet, rated: true}
+	c.apply = func(p *seal.Parsed) error {
 		if p.State.Deleted != 0 {
 			return ErrDeleted
 		}
@@ -99,13 +118,24 @@ func (s *Service) LabelAccount(ctx context.Context, peer Peer, wallet seal.ID, a
 		}
 		p.State.AccountLabels[account] = label
 		return nil
-	})
+	}
+	return s.change(ctx, c)
 }
 
-// Freeze stops every use of a wallet at once, also by unlocks. It is on disk
-// when it returns. A wallet that is frozen stays frozen as it was.
+// Freeze stops every use of a wallet: unlocks end at once, also while PIN checks
+// of the wallet wait for their turn; a check that is under way is waited for. It is
+// on disk when it returns. A wallet that is frozen stays frozen as it was.
 func (s *Service) Freeze(ctx context.Context, a Actor, wallet seal.ID, by string) (*Info, error) {
-	return s.change(ctx, a, "freeze", wallet, nil, func(p *seal.Parsed) error {
+	if _, err := s.loadFor(ctx, a, wallet); err != nil {
+		return nil, err
+	}
+	return s.freeze(ctx, a, wallet, by)
+}
+
+// freeze is Freeze of a wallet that the actor is known to reach.
+func (s *Service) freeze(ctx context.Context, a Actor, wallet seal.ID, by string) (*Info, error) {
+	s.endWallet(ctx, wallet)
+	return s.change(ctx, &stateChange{actor: a, action: "freeze", wallet: wallet, apply: func(p *seal.Parsed) error {
 		if p.State.Deleted != 0 {
 			return ErrDeleted
 		}
@@ -113,7 +143,7 @@ func (s *Service) Freeze(ctx context.Context, a Actor, wallet seal.ID, by string
 			p.State.Frozen, p.State.FrozenBy = s.Now().Unix(), by
 		}
 		return nil
-	})
+	}})
 }
 
 // Unfreeze is the operator's.
@@ -121,10 +151,10 @@ func (s *Service) Unfreeze(ctx context.Context, a Actor, wallet seal.ID) (*Info,
 	if err := s.begin(ctx, a, "unfreeze", wallet); err != nil {
 		return nil, err
 	}
-	return s.change(ctx, a, "unfreeze", wallet, nil, func(p *seal.Parsed) error {
+	return s.change(ctx, &stateChange{actor: a, action: "unfreeze", wallet: wallet, apply: func(p *seal.Parsed) error {
 		p.State.Frozen, p.State.FrozenBy = 0, ""
 		return nil
-	})
+	}})
 }
 
 // begin audits what an operator is about to do, before it gives rights back: a
@@ -137,40 +167,56 @@ func (s *Service) begin(ctx context.Context, a Actor, action string, wallet seal
 }
 
 // change is changeInTurn after the wallet's turn: it waits for a PIN check or
-// an unlock that is under way, so that none of them outlives a freeze.
-func (s *Service) change(ctx context.Context, a Actor, action string, wallet seal.ID, request *Request, apply func(*seal.Parsed) error) (*Info, error) {
-	done, err := s.Guard.Turn(ctx, wallet)
+// an unlock that is under way, so that none of them outlives a freeze. What fails
+// has its line too: the change may have been made.
+func (s *Service) change(ctx context.Context, c *stateChange) (*Info, error) {
+	info, err := s.awaitTurn(ctx, c)
+	return info, s.lined(ctx, c.event(""), err)
+}
+
+func (s *Service) awaitTurn(ctx context.Context, c *stateChange) (*Info, error) {
+	done, err := s.Guard.Turn(ctx, c.wallet)
 	if err != nil {
 		return nil, err
 	}
 	defer done()
-	return s.changeInTurn(ctx, a, action, wallet, request, apply)
+	return s.changeInTurn(ctx, c)
 }
 
 // changeInTurn rewrites a record's state and its indexes in one transaction,
 // and ends the wallet's unlocks when the wallet is no longer usable.
-func (s *Service) changeInTurn(ctx context.Context, a Actor, action string, wallet seal.ID, request *Request, apply func(*seal.Parsed) error) (*Info, error) {
-	p, err := s.restated(ctx, a, wallet, request, apply)
+func (s *Service) changeInTurn(ctx context.Context, c *stateChange) (*Info, error) {
+	p, err := s.restated(ctx, c)
 	if p != nil && usable(p) != nil { // also when the change could not be written
-		s.endWallet(ctx, wallet)
+		s.endWallet(ctx, c.wallet)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if err := s.audit(ctx, Event{Action: action, Peer: a.Peer, Wallet: wallet, Result: "ok"}); err != nil {
+	if err := s.audit(ctx, c.event("ok")); err != nil {
 		return nil, err
 	}
 	return s.info(ctx, p)
 }
 
-func (s *Service) restated(ctx context.Context, a Actor, wallet seal.ID, request *Request, apply func(*seal.Parsed) error) (*seal.Parsed, error) {
-	p, err := s.loadFor(ctx, a, wallet)
+// restated gives the record as it is after the change. What changes nothing is
+// not written, and takes no step of the anchor: the TPM's flash wears out.
+func (s *Service) restated(ctx context.Context, c *stateChange) (*seal.Parsed, error) {
+	p, err := s.loadFor(ctx, c.actor, c.wallet)
 	if err != nil {
 		return nil, err
 	}
 	before := indexOf(p)
-	if err := apply(p); err != nil {
+	changed, err := applied(p, c.apply)
+	switch {
+	case err != nil:
 		return nil, err
+	case !changed && c.request == nil:
+		return p, s.Store.Settled(ctx) // the change that made it so may not be confirmed yet
+	case c.rated:
+		if err := s.rates.take(c.actor.Peer.UID, time.Now()); err != nil {
+			return nil, err
+		}
 	}
 	p.State.Revision++
 	after := indexOf(p)
@@ -178,8 +224,21 @@ func (s *Service) restated(ctx context.Context, a Actor, wallet seal.ID, request
 	if err != nil {
 		return p, err
 	}
-	return p, s.Store.Replace(ctx, Change{Wallet: wallet, Relay: p.Header.Relay, Prev: p.Stored, Next: next,
-		Before: &before, After: &after, Request: request})
+	return p, s.Store.Replace(ctx, Change{Wallet: c.wallet, Relay: p.Header.Relay, Prev: p.Stored, Next: next,
+		Before: &before, After: &after, Request: c.request})
+}
+
+// applied applies a change and says whether the state is another one by it.
+func applied(p *seal.Parsed, apply func(*seal.Parsed) error) (bool, error) {
+	before, err := seal.EncodeState(p.State)
+	if err != nil {
+		return false, err
+	}
+	if err := apply(p); err != nil {
+		return false, err
+	}
+	after, err := seal.EncodeState(p.State)
+	return !bytes.Equal(before, after), err
 }
 
 // restate encodes a record whose state changed; header and box stay.

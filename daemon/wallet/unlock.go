@@ -33,26 +33,16 @@ func (s *Service) Unlock(ctx context.Context, r *UnlockRequest) (*Unlocked, erro
 	if !r.Terms.AnyClient && r.Peer.Connection == nil {
 		return nil, &FieldError{"bind", "this client has no connection to bind to"}
 	}
-	release, err := s.unlocks.reserve()
+	release, err := s.unlocks.reserve(r.Peer.UID)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	var u *unlock
-	attempts, err := s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, r.check, func(o *opened) (err error) {
-		u, err = s.hold(ctx, r, o)
-		return err
+	attempts, err := s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, r.check, func(o *opened) error {
+		return s.hold(ctx, r, o)
 	})
-	if err == nil {
-		err = s.audit(ctx, r.event("ok"))
-	} else {
-		err = errors.Join(err, s.refused(ctx, r.event(reasonOf(err))))
-	}
 	if err != nil {
-		if u != nil {
-			s.endThis(ctx, unlockKey{r.Wallet, r.Peer.UID}, u, ErrUnlockRequired)
-		}
-		return nil, err
+		return nil, errors.Join(err, s.refused(ctx, r.event(reasonOf(err))))
 	}
 	return &Unlocked{Signatures: r.Terms.Signatures, Until: s.Now().Add(r.Terms.Duration), Attempts: attempts}, nil
 }
@@ -73,14 +63,26 @@ func (r *UnlockRequest) check(p *seal.Parsed) error {
 	return nil
 }
 
-// hold brings the keys into the token and enters the unlock.
-func (s *Service) hold(ctx context.Context, r *UnlockRequest, o *opened) (_ *unlock, err error) {
+// hold brings the keys into the token, writes the line of the unlock and enters
+// it.
+func (s *Service) hold(ctx context.Context, r *UnlockRequest, o *opened) (err error) {
 	held := &objects{token: s.Token}
 	k, err := s.unwrapKeys(ctx, held, o.Header, o.wrapped, r.Terms.Accounts)
-	if err != nil {
-		held.destroy(ctx, &err)
-		return nil, err
+	if err == nil {
+		err = s.audit(ctx, r.event("ok"))
 	}
+	if err == nil {
+		err = s.enter(ctx, r, held, k)
+	}
+	if err != nil {
+		k.wipe()
+		held.destroy(ctx, &err)
+	}
+	return err
+}
+
+// enter makes the unlock known, in the place of one that the peer held before.
+func (s *Service) enter(ctx context.Context, r *UnlockRequest, held *objects, k keyring) error {
 	u := &unlock{peer: r.Peer, terms: r.Terms, until: time.Now().Add(r.Terms.Duration), held: held, keys: k, left: r.Terms.Signatures}
 	if !r.Terms.AnyTotal {
 		u.allowed = new(big.Int)
@@ -92,72 +94,13 @@ func (s *Service) hold(ctx context.Context, r *UnlockRequest, o *opened) (_ *unl
 	s.end(ctx, key, ErrUnlockRequired)
 	u.mu.Lock() // whoever ends it waits until it is whole
 	defer u.mu.Unlock()
-	s.unlocks.enter(key, u)
+	if err := s.unlocks.enter(key, u); err != nil {
+		return err
+	}
 	background := context.WithoutCancel(ctx)
 	u.timer = time.AfterFunc(r.Terms.Duration, func() { s.endThis(background, key, u, ErrUnlockRequired) })
 	if !r.Terms.AnyClient {
 		u.hangup = context.AfterFunc(r.Peer.Connection, func() { s.endThis(background, key, u, ErrUnlockRequired) })
 	}
-	return u, nil
-}
-
-// Lock ends the peer's unlock of a wallet; true when there was one.
-func (s *Service) Lock(ctx context.Context, peer Peer, wallet seal.ID) (bool, error) {
-	if !s.end(ctx, unlockKey{wallet, peer.UID}, ErrUnlockRequired) {
-		return false, nil
-	}
-	return true, s.audit(ctx, Event{Action: "lock", Peer: peer, Wallet: wallet, Result: "ok"})
-}
-
-// LockAll ends every unlock of the peer, or of everybody, and says how many.
-func (s *Service) LockAll(ctx context.Context, peer Peer, everybody bool) (int, error) {
-	n := 0
-	for _, key := range s.unlocks.keys() {
-		if (everybody || key.uid == peer.UID) && s.end(ctx, key, ErrUnlockRequired) {
-			n++
-		}
-	}
-	return n, s.audit(ctx, Event{Action: "lockAll", Peer: peer, Result: "ok"})
-}
-
-// Unlocks is how many wallets are unlocked.
-func (s *Service) Unlocks() int { return len(s.unlocks.keys()) }
-
-// endWallet ends every unlock of a wallet, whoever holds it: it was frozen or
-// deleted, or its PIN was changed.
-func (s *Service) endWallet(ctx context.Context, wallet seal.ID) {
-	for _, key := range s.unlocks.keys() {
-		if key.wallet == wallet {
-			s.end(ctx, key, ErrUnlockRequired)
-		}
-	}
-}
-
-// end takes an unlock out and destroys its keys once no signature uses them.
-func (s *Service) end(ctx context.Context, key unlockKey, reason error) bool {
-	u := s.unlocks.remove(key, nil)
-	s.finish(ctx, u, reason)
-	return u != nil
-}
-
-// endThis ends u unless another unlock has taken its place.
-func (s *Service) endThis(ctx context.Context, key unlockKey, u *unlock, reason error) {
-	s.finish(ctx, s.unlocks.remove(key, u), reason)
-}
-
-func (s *Service) finish(ctx context.Context, u *unlock, reason error) {
-	if u == nil {
-		return
-	}
-	u.mu.Lock()
-	u.ended = reason
-	u.timer.Stop()
-	if u.hangup != nil {
-		u.hangup()
-	}
-	u.mu.Unlock()
-	u.using.Wait()
-	u.keys.wipe()
-	// A failure to destroy closes the keys' session, which destroys them too.
-	_ = s.Token.Destroy(context.WithoutCancel(ctx), u.held.held...)
+	return nil
 }

@@ -2,8 +2,10 @@ package wallet_test
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"math/big"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -189,20 +191,34 @@ func TestUnlockEndsByTime(t *testing.T) {
 	}
 }
 
+// One relay cannot take the places of another, and all of them together are
+// bounded.
 func TestUnlocksAreBounded(t *testing.T) {
 	b := newBench(t)
-	for n := range 5 {
-		id := b.create(t, string(rune('a'+n))).Info.Header.Wallet
-		_, err := b.unlock(id, goodPIN, anything())
-		if n < 4 && err != nil {
-			t.Fatal(err)
-		}
-		if n == 4 && !errors.Is(err, wallet.ErrTooManyUnlocks) {
-			t.Errorf("a fifth of four: %v", err)
+	unlockAs := func(uid uint32) error {
+		other := *b
+		other.peer.UID = uid
+		id := other.create(t, rand.Text()).Info.Header.Wallet
+		_, err := other.unlock(id, goodPIN, anything())
+		return err
+	}
+	for n, step := range []struct {
+		uid  uint32
+		want error
+	}{{1000, nil}, {1000, nil}, {1000, nil}, {1000, nil}, {1000, wallet.ErrTooManyUnlocks}, {1001, nil}, {1001, nil},
+		{1001, wallet.ErrTooManyUnlocks}, {1002, wallet.ErrTooManyUnlocks}} {
+		if err := unlockAs(step.uid); !errors.Is(err, step.want) {
+			t.Errorf("unlock %d, of uid %d: %v, want %v", n, step.uid, err, step.want)
 		}
 	}
-	if n := b.Unlocks(); n != 4 {
-		t.Errorf("%d unlocks: one was evicted", n)
+	if n, most := b.Unlocks(), b.UnlocksOfOne(); n != 6 || most != 4 {
+		t.Errorf("%d unlocks, %d of one: one was evicted", n, most)
+	}
+	if _, err := b.LockAll(t.Context(), b.peer, false); err != nil {
+		t.Fatal(err)
+	}
+	if err := unlockAs(1002); err != nil {
+		t.Errorf("places that were given back: %v", err)
 	}
 }
 
@@ -342,6 +358,51 @@ func TestFreezeEndsAnUnlockThatIsBeingMade(t *testing.T) {
 	}
 }
 
+// A freeze, and an operator's deletion, end the unlocks at once: not only after the
+// PIN checks that wait for the wallet, and also when they themselves come too late.
+func TestFreezeEndsUnlocksBeforeItsTurn(t *testing.T) {
+	for name, stop := range map[string]func(context.Context, *bench, seal.ID) error{
+		"freeze": func(ctx context.Context, b *bench, id seal.ID) error {
+			_, err := b.Freeze(ctx, wallet.Actor{Peer: b.peer}, id, "relay")
+			return err
+		},
+		"delete": func(ctx context.Context, b *bench, id seal.ID) error {
+			_, err := b.Delete(ctx, &wallet.DeleteRequest{Actor: b.operator(), RequestID: "d", Wallet: id})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			id := b.create(t, "r").Info.Header.Wallet
+			if _, err := b.unlock(id, goodPIN, anything()); err != nil {
+				t.Fatal(err)
+			}
+			begun, goOn, checked := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+			b.token.during = map[string]func(){"Pepper": func() { close(begun); <-goOn }}
+			go func() {
+				_, err := b.sign(message(b, id, 0, goodPIN, [32]byte{1}))
+				checked <- err
+			}()
+			<-begun
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			defer cancel()
+			if _, err := b.Freeze(ctx, wallet.Actor{Peer: wallet.Peer{UID: 7}}, id, "relay"); !errors.Is(err, wallet.ErrNotFound) || b.Unlocks() != 1 {
+				t.Errorf("another relay: %v, %d unlocks", err, b.Unlocks())
+			}
+			if err := stop(ctx, b, id); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%v, want a wait for the PIN check", err)
+			}
+			if _, err := b.sign(unlocked(b, id, text, 1)); !errors.Is(err, wallet.ErrUnlockRequired) {
+				t.Errorf("by the unlock: %v", err)
+			}
+			close(goOn)
+			if err := <-checked; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 // unanchored takes one change and does not confirm it.
 type unanchored struct {
 	wallet.Store
@@ -349,7 +410,14 @@ type unanchored struct {
 }
 
 func (u *unanchored) Replace(ctx context.Context, c wallet.Change) error {
-	err := u.Store.Replace(ctx, c)
+	return u.unconfirmed(u.Store.Replace(ctx, c))
+}
+
+func (u *unanchored) Create(ctx context.Context, w wallet.NewWallet) error {
+	return u.unconfirmed(u.Store.Create(ctx, w))
+}
+
+func (u *unanchored) unconfirmed(err error) error {
 	if u.once && err == nil {
 		u.once = false
 		return guard.ErrUnanchored
@@ -377,5 +445,9 @@ func TestUnconfirmedPINChangeEndsUnlocks(t *testing.T) {
 	}
 	if done, err := b.ChangePIN(t.Context(), r); err != nil || !done.Existing {
 		t.Errorf("the retry: %+v, %v", done, err)
+	}
+	want := []string{"createWallet ok", "unlock ok", "changePin " + guard.ErrUnanchored.Error(), "changePin ok"}
+	if lines := b.audit.lines(); !slices.Equal(lines, want) {
+		t.Errorf("the log has %q, want %q", lines, want)
 	}
 }

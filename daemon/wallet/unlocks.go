@@ -3,7 +3,9 @@ package wallet
 import (
 	"context"
 	"errors"
+	"maps"
 	"math/big"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,10 +31,17 @@ type unlock struct {
 
 // unlocks are all that are held, at most one a wallet and uid.
 type unlocks struct {
-	mu      sync.Mutex
-	most    int
-	pending int // being made
-	held    map[unlockKey]*unlock
+	mu         sync.Mutex
+	most       int
+	mostPerUID int
+	closed     error          // why there are none any more; nil while there may be
+	taken      map[uint32]int // places by uid: held or being made
+	pending    int            // being made
+	held       map[unlockKey]*unlock
+}
+
+func newUnlocks(most, mostPerUID int) *unlocks {
+	return &unlocks{most: most, mostPerUID: mostPerUID, taken: map[uint32]int{}, held: map[unlockKey]*unlock{}}
 }
 
 type unlockKey struct {
@@ -40,8 +49,14 @@ type unlockKey struct {
 	uid    uint32
 }
 
-// signUnlocked signs by the unlock that the peer holds.
+// signUnlocked signs by the unlock that the peer holds. A change that takes a
+// right away first changes the record and then ends the unlocks, which waits for
+// those who took theirs: so the unlock that is taken is the one that was there
+// when the record was read, and the signature's line is written before it is
+// given back.
 func (s *Service) signUnlocked(ctx context.Context, r *SignRequest) ([]*Signed, Attempts, error) {
+	key := unlockKey{r.Wallet, r.Peer.UID}
+	u := s.unlocks.find(key)
 	p, err := s.load(ctx, r.Peer, r.Wallet)
 	if err != nil {
 		return nil, Attempts{}, err
@@ -49,16 +64,17 @@ func (s *Service) signUnlocked(ctx context.Context, r *SignRequest) ([]*Signed, 
 	if err := r.check(p); err != nil {
 		return nil, Attempts{}, err
 	}
-	key := unlockKey{r.Wallet, r.Peer.UID}
-	u := s.unlocks.find(key)
 	if u == nil {
-		return nil, Attempts{}, ErrUnlockRequired
+		return nil, Attempts{}, s.unlocks.missing()
 	}
 	giveBack, err := u.take(r)
 	if err != nil {
 		return nil, Attempts{}, err
 	}
 	signed, err := s.signItems(ctx, u.keys, r.Items)
+	if err == nil {
+		err = s.auditItems(ctx, r, "ok")
+	}
 	giveBack(err != nil)
 	if errors.Is(err, ErrObjectLost) {
 		s.endThis(ctx, key, u, ErrRelock)
@@ -71,30 +87,57 @@ func (s *Service) signUnlocked(ctx context.Context, r *SignRequest) ([]*Signed, 
 }
 
 // reserve counts a place for an unlock that is being made.
-func (l *unlocks) reserve() (release func(), err error) {
+func (l *unlocks) reserve(uid uint32) (release func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.held)+l.pending >= l.most {
+	if l.closed != nil {
+		return nil, l.closed
+	}
+	if len(l.held)+l.pending >= l.most || l.taken[uid] >= l.mostPerUID {
 		return nil, ErrTooManyUnlocks
 	}
 	l.pending++
+	l.take(uid, 1)
 	return func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.pending--
+		l.take(uid, -1)
 	}, nil
 }
 
-func (l *unlocks) enter(key unlockKey, u *unlock) {
+// take counts places of a uid. The caller holds mu.
+func (l *unlocks) take(uid uint32, n int) {
+	if l.taken[uid] += n; l.taken[uid] == 0 {
+		delete(l.taken, uid)
+	}
+}
+
+func (l *unlocks) enter(key unlockKey, u *unlock) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.closed != nil {
+		return l.closed
+	}
 	l.held[key] = u
+	l.take(key.uid, 1)
+	return nil
 }
 
 func (l *unlocks) find(key unlockKey) *unlock {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.held[key]
+}
+
+// missing says why an unlock is not there.
+func (l *unlocks) missing() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed != nil {
+		return l.closed
+	}
+	return ErrUnlockRequired
 }
 
 // remove takes the unlock at key out; with only set, no other than that.
@@ -105,16 +148,51 @@ func (l *unlocks) remove(key unlockKey, only *unlock) *unlock {
 	if u == nil || (only != nil && u != only) {
 		return nil
 	}
-	delete(l.held, key)
+	l.drop(key)
 	return u
+}
+
+// takeOut takes the unlocks of the uids that match out.
+func (l *unlocks) takeOut(match func(uid uint32) bool) (out []*unlock) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key, u := range l.held {
+		if match(key.uid) {
+			l.drop(key)
+			out = append(out, u)
+		}
+	}
+	return out
+}
+
+// close takes all unlocks out and lets none in any more. The first reason stays.
+func (l *unlocks) close(reason error) (out []*unlock) {
+	l.mu.Lock()
+	if l.closed == nil {
+		l.closed = reason
+	}
+	l.mu.Unlock()
+	return l.takeOut(func(uint32) bool { return true })
+}
+
+// drop forgets an unlock. The caller holds mu.
+func (l *unlocks) drop(key unlockKey) {
+	delete(l.held, key)
+	l.take(key.uid, -1)
 }
 
 func (l *unlocks) keys() []unlockKey {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	list := make([]unlockKey, 0, len(l.held))
-	for key := range l.held {
-		list = append(list, key)
+	return slices.Collect(maps.Keys(l.held))
+}
+
+// mostOfOne is how many places the uid has taken that has taken most.
+func (l *unlocks) mostOfOne() (most int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, n := range l.taken {
+		most = max(most, n)
 	}
-	return list
+	return most
 }

@@ -231,8 +231,9 @@ func TestNothingWrongLeaves(t *testing.T) {
 			b := newBench(t)
 			id := b.create(t, "r").Info.Header.Wallet
 			b.token.sign = c.sign
-			if s, err := b.sign(message(b, id, 0, goodPIN, [32]byte{1})); !errors.Is(err, c.want) {
-				t.Errorf("signature %v, error %v, want %v", s, err, c.want)
+			doubted := b.doubtedBeforeItsLine()
+			if s, err := b.sign(message(b, id, 0, goodPIN, [32]byte{1})); !errors.Is(err, c.want) || !errors.Is(*doubted, c.want) {
+				t.Errorf("signature %v, error %v, and the token was taken out of service for %v, want %v", s, err, *doubted, c.want)
 			}
 		})
 	}
@@ -258,17 +259,51 @@ func TestRepeatedNonceIsRefused(t *testing.T) {
 	if _, err := b.sign(message(b, id, 0, goodPIN, [32]byte{1})); err != nil {
 		t.Errorf("the same digest with the same nonce is the same signature: %v", err)
 	}
+	if len(b.token.doubted) != 0 {
+		t.Errorf("a good token was taken out of service: %v", b.token.doubted)
+	}
+	doubted := b.doubtedBeforeItsLine()
 	if _, err := b.sign(message(b, id, 0, goodPIN, [32]byte{2})); !errors.Is(err, wallet.ErrNonceReused) {
 		t.Errorf("another digest with the same nonce: %v, want ErrNonceReused", err)
 	}
+	if !errors.Is(*doubted, wallet.ErrNonceReused) {
+		t.Errorf("the token was not taken out of service before the refusal had its line: %v", *doubted)
+	}
+}
+
+// doubtedBeforeItsLine tells why the token was taken out of service, if it was
+// when the next audit line came: writing one may take its time, and other requests
+// sign meanwhile.
+func (b *bench) doubtedBeforeItsLine() *error {
+	var cause error
+	b.audit.before = func(wallet.Event) {
+		b.token.mu.Lock()
+		defer b.token.mu.Unlock()
+		cause = errors.Join(b.token.doubted...)
+	}
+	return &cause
 }
 
 func TestNoSignatureWithoutAudit(t *testing.T) {
 	b := newBench(t)
 	id := b.create(t, "r").Info.Header.Wallet
-	b.audit.err = errors.New("disk full")
-	if s, err := b.sign(message(b, id, 0, goodPIN, [32]byte{1})); s != nil || !errors.Is(err, b.audit.err) {
-		t.Errorf("signature %v, error %v", s, err)
+	terms := anything()
+	terms.Signatures = 1
+	if _, err := b.unlock(id, goodPIN, terms); err != nil {
+		t.Fatal(err)
+	}
+	full := errors.New("disk full")
+	b.audit.err = full
+	for by, r := range map[string]*wallet.SignRequest{
+		"PIN": message(b, id, 0, goodPIN, [32]byte{1}), "unlock": unlocked(b, id, text, 1),
+	} {
+		if s, err := b.sign(r); s != nil || !errors.Is(err, full) {
+			t.Errorf("by %s: signature %v, error %v", by, s, err)
+		}
+	}
+	b.audit.err = nil
+	if _, err := b.sign(unlocked(b, id, text, 1)); err != nil {
+		t.Errorf("what did not leave used the unlock up: %v", err)
 	}
 }
 
