@@ -62,7 +62,7 @@ func stateAdvices() []advice {
 		{"frozen", neverCharged, "Ask the operator, who alone unfreezes."},
 		{"deleted", neverCharged, "Ask the operator to restore it before it is purged."},
 		{"operatorOnly", neverCharged, "Have an operator do it (`socket.operators`)."},
-		{"requestReused", neverCharged, "Use a new `requestId`: this one was carried out with other parameters."},
+		{"requestReused", neverCharged, "Use a new `requestId`: this one was carried out with other parameters, or what it did was changed since (another policy, a deletion taken back)."},
 		{"externalIdTaken", neverCharged, "Look the other wallet up by its `externalId`."},
 		{"conflict", neverCharged, "Repeat the same request, with the same `requestId`."},
 		{"tooManyAccounts", neverCharged, "Make another wallet: one has at most 256 accounts."},

@@ -3,7 +3,6 @@ package wallet
 import (
 	"context"
 	"crypto/rand"
-	"errors"
 	"slices"
 
 	"github.com/sigild/sigild/daemon/policy"
@@ -23,11 +22,12 @@ type CreateRequest struct {
 	Policy     policy.Policy
 	PIN        []byte
 	Digest     [32]byte // of the parameters without the PIN
+	Repetition
 }
 
 // Created is the answer to a creation.
 type Created struct {
-	Existing bool // the request was carried out before; the PIN was not looked at
+	Existing bool // the request was carried out before
 	Info     *Info
 	Receipt  *Receipt
 }
@@ -47,35 +47,24 @@ func (r *CreateRequest) check() error {
 }
 
 // Create makes a wallet with one account. It is idempotent: the same request
-// id with the same parameters gives the wallet that it made, without looking
-// at the PIN.
+// id with the same parameters gives the wallet that it made, to its PIN; see
+// Repetition.
 func (s *Service) Create(ctx context.Context, r *CreateRequest) (*Created, error) {
 	if err := r.check(); err != nil {
 		return nil, err
 	}
 	key := newRequestKey(r.Peer.UID, r.Owner, "createWallet", r.RequestID)
-	if c, err := s.createdBefore(ctx, r, key); c != nil || err != nil {
-		return c, err
-	}
-	if err := seal.CheckNew(r.PIN); err != nil {
-		return nil, err
-	}
-	err := s.create(ctx, r, key)
-	if err != nil && !errors.Is(err, ErrRequestReused) {
-		return nil, err
-	}
-	c, again := s.createdBefore(ctx, r, key)
-	if c == nil || again != nil {
-		return nil, errors.Join(err, again)
-	}
-	c.Existing = err != nil // somebody else's creation under the same id was first
-	return c, nil
-}
-
-// createdBefore answers from what is stored; nil when the request is new.
-func (s *Service) createdBefore(ctx context.Context, r *CreateRequest, key RequestKey) (*Created, error) {
-	d, err := s.repeated(ctx, key, r.Digest)
-	if d == nil || err != nil {
+	d, existing, err := s.once(ctx, &idempotent{key: key, digest: r.Digest,
+		run: func() error {
+			if err := seal.CheckNew(r.PIN); err != nil {
+				return err
+			}
+			return s.create(ctx, r, key)
+		},
+		again: func(d *done) error {
+			return s.confirm(ctx, r.Repetition, r.event(d.Wallet, "ok"), r.PIN, usable)
+		}})
+	if err != nil {
 		return nil, err
 	}
 	info, err := s.Get(ctx, r.Peer, d.Wallet)
@@ -83,10 +72,11 @@ func (s *Service) createdBefore(ctx context.Context, r *CreateRequest, key Reque
 		return nil, err
 	}
 	receipt, err := s.receipt(ctx, "createWallet", d, info)
-	if err != nil {
-		return nil, err
-	}
-	return &Created{Existing: true, Info: info, Receipt: receipt}, nil
+	return &Created{Existing: existing, Info: info, Receipt: receipt}, err
+}
+
+func (r *CreateRequest) event(id seal.ID, result string) Event {
+	return Event{Action: "createWallet", Peer: r.Peer, Wallet: id, Digest: r.Digest[:], Result: result}
 }
 
 // create makes and stores the wallet and writes the audit line.
@@ -110,7 +100,7 @@ func (s *Service) create(ctx context.Context, r *CreateRequest, key RequestKey) 
 	if err := s.Store.Create(ctx, n); err != nil {
 		return err
 	}
-	return s.audit(ctx, Event{Action: "createWallet", Peer: r.Peer, Wallet: id, Digest: r.Digest[:], Result: "ok"})
+	return s.audit(ctx, r.event(id, "ok"))
 }
 
 // forge makes the keys: the token's root pair first, so that the token cannot
