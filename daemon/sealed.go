@@ -135,6 +135,10 @@ func exactDigest(method string, raw json.RawMessage) [32]byte {
 func (d *Daemon) answerSealed(ctx context.Context, use *channel.Use, run func(context.Context) (any, error)) (any, error) {
 	if use.Again {
 		answer, err := use.Wait(ctx)
+		var public *ipc.Error
+		if err != nil && !errors.As(err, &public) { // not what the first run got
+			err = wireError(err)
+		}
 		return json.RawMessage(answer), err
 	}
 	var answer json.RawMessage

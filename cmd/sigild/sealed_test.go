@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -288,6 +289,38 @@ func TestP5RelayForgesAnswers(t *testing.T) {
 				t.Errorf("%v, want %v", err, attack.want)
 			}
 		})
+	}
+}
+
+// TestP5RelayInventsErrors: whatever reason a relay gives to a request that was
+// carried out, the Go client believes only what may come without proof.
+func TestP5RelayInventsErrors(t *testing.T) {
+	h, plain := serving(t)
+	w := create(t, plain, "1")
+	var data atomic.Pointer[string]
+	r := &ipctest.Relay{Answer: func(method string, m ipctest.Message) bool {
+		if method == ipc.MethodSignMessage && m["result"] != nil {
+			delete(m, "result")
+			m["error"] = json.RawMessage(`{"code":4100,"message":"no","data":` + *data.Load() + `}`)
+		}
+		return true
+	}}
+	c := dialSealed(t, h, r.Serve(t, h.Socket))
+	for _, reason := range documentedReasons(t) {
+		for _, more := range []string{"", `,"charged":false`, `,"retryAfter":1`} {
+			text := fmt.Sprintf(`{"reason":%q%s}`, reason, more)
+			data.Store(&text)
+			_, err := tryPIN(t, c, w.WalletID, rightPIN)
+			if !slices.Contains(ipc.ReasonsWithoutProof(), reason) {
+				if !errors.Is(err, ipc.ErrProof) {
+					t.Errorf("%s: %v", text, err)
+				}
+				break
+			}
+			if e := wantReason(t, err, reason); e.Proven {
+				t.Errorf("%s is said to be proven", text)
+			}
+		}
 	}
 }
 

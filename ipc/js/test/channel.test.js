@@ -12,11 +12,20 @@ import { fromHex, toHex, utf8 } from '../src/bytes.js'
 import { canonical, plainJSON } from '../src/canonical.js'
 import { associatedData, paramsDigest, plaintext } from '../src/channel.js'
 import { fromDER } from '../src/identity.js'
+import { withoutProof } from '../src/reasons.js'
 
 const vectors = JSON.parse(await readFile(new URL('../../../testdata/vectors/pin-channel.json', import.meta.url), 'utf8'))
 const suite = new CipherSuite({ kem: new XWing(), kdf: new HkdfSha256(), aead: new Aes256Gcm() })
 const noon = Date.parse('2026-07-01T10:30:00Z')
 const options = { identityKey: vectors.identityKey, now: () => noon }
+
+/** documentedReasons are all that the daemon has. */
+async function documentedReasons() {
+  const text = await readFile(new URL('../../../docs/errors.md', import.meta.url), 'utf8')
+  const reasons = Array.from(text.matchAll(/^\| `(\w+)` \|/gm), (m) => m[1])
+  assert.ok(reasons.length > 40 && [...withoutProof].every((r) => reasons.includes(r)))
+  return reasons
+}
 
 /** recipient opens a block as the daemon does. */
 async function recipient(enc, privateKey = vectors.privateKey) {
@@ -116,8 +125,14 @@ test('answers that are not the daemon\'s', async () => {
     { ...b.failure, attemptsLeft: 8 }]) {
     await assert.rejects(error(data), ProofError)
   }
-  for (const data of [{ reason: 'overloaded', charged: false }, undefined, 'text']) {
-    await assert.rejects(error(data), (e) => e instanceof SigildError && !e.proven)
+  for (const data of [undefined, null, 'text', {}, { reason: null }, { reason: ['overloaded'] }, { reason: 'overloaded', attemptsLeft: 9 }]) {
+    await assert.rejects(error(data), ProofError)
+  }
+  for (const reason of await documentedReasons()) {
+    for (const data of [{ reason }, { reason, charged: false }]) {
+      const accepted = (e) => withoutProof.has(reason) ? e instanceof SigildError && !e.proven && e.reason === reason : e instanceof ProofError
+      await assert.rejects(error(data), accepted, reason)
+    }
   }
   for (const answer of [undefined, null, 'x', {}]) await assert.rejects(answers.open(answer), ProofError)
   const other = await Answers.create(fromHex(b.answerKey), utf8('another request'))
