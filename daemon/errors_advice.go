@@ -101,7 +101,7 @@ func requestAdvices() []advice {
 		{ipc.ReasonTooLarge, neverCharged, "Send less (`limits.message_bytes`)."},
 		{ipc.ReasonTooDeep, neverCharged, "Nest less (`limits.depth`)."},
 		{ipc.ReasonBatchTooLong, neverCharged, "Send shorter batches (`limits.batch`)."},
-		{ipc.ReasonOverloaded, neverCharged, "Repeat after `retryAfter`, with fewer at a time."},
+		{ipc.ReasonOverloaded, neverCharged, "Repeat after `retryAfter`, with fewer at a time. With sealed PINs, more than `limits.sealed_pins` are kept in mind for this uid."},
 		{"tooManyUnlocks", neverCharged, "Lock wallets that are not needed, or send the PIN with each request (`limits.unlocks`)."},
 		{ipc.ReasonPeerNotAllowed, neverCharged, "Ask the operator to allow this uid (`socket.allow`). The connection is closed."},
 		{ipc.ReasonTimeout, givenBack, "Repeat with the same `requestId`. A signature may have been made; it did not leave."},

@@ -33,7 +33,7 @@ func newSealing(t *testing.T, answerBytes int) *sealing {
 	}
 	d := &Daemon{config: &config.Config{}, hard: t.Context()}
 	d.config.Limits.RequestTimeout = config.Duration(time.Minute)
-	d.receiver = channel.NewReceiver(channel.Config{Now: time.Now, Sign: sign, PerUID: 8, Total: 8, AnswerBytes: answerBytes})
+	d.receiver = channel.NewReceiver(channel.Config{Now: time.Now, Sign: sign, PerUID: 8, Total: 8, AnswerBytesPerUID: answerBytes, AnswerBytes: 1 << 20})
 	a, err := d.receiver.Announce(t.Context())
 	if err != nil {
 		t.Fatal(err)

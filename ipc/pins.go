@@ -146,7 +146,8 @@ func (c *Client) seal(ctx context.Context, method string, public []byte, secrets
 	if err != nil {
 		return nil, err
 	}
-	block, prover, err := key.Seal(channel.Request{Method: method, Digest: digest}, pins, time.Now().Add(channel.Lifetime))
+	expires := key.Clock(time.Now()).Add(channel.Lifetime)
+	block, prover, err := key.Seal(channel.Request{Method: method, Digest: digest}, pins, expires)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrParams, err)
 	}
@@ -203,7 +204,7 @@ func (c *Client) PinKey(ctx context.Context) (*PinKeyResult, error) {
 func (c *Client) pinKey(ctx context.Context) (*channel.Key, error) {
 	c.pins.mu.Lock()
 	defer c.pins.mu.Unlock()
-	if k := c.pins.key; k != nil && time.Now().Before(k.NotAfter.Add(-channel.MaxLifetime)) {
+	if k := c.pins.key; k != nil && k.Clock(time.Now()).Before(k.NotAfter.Add(-channel.MaxLifetime)) {
 		return k, nil
 	}
 	r, err := c.PinKey(ctx)

@@ -241,6 +241,7 @@ func (l Limits) check() error {
 		between("limits.connections", l.Connections, 1, 16384),
 		between("limits.connections_per_uid", l.ConnectionsPerUID, 1, 16384),
 		between("limits.unlocks", l.Unlocks, 0, 100000),
+		between("limits.sealed_pins", l.SealedPINs, 1, 262144),
 		lasting("limits.idle_timeout", l.IdleTimeout, 24*time.Hour),
 		lasting("limits.write_timeout", l.WriteTimeout, time.Hour),
 		lasting("limits.request_timeout", l.RequestTimeout, time.Hour),

@@ -126,7 +126,8 @@ type Limits struct {
 	IdleTimeout       Duration `toml:"idle_timeout"`
 	WriteTimeout      Duration `toml:"write_timeout"`
 	RequestTimeout    Duration `toml:"request_timeout"`
-	Unlocks           int      `toml:"unlocks"` // wallets unlocked at a time
+	Unlocks           int      `toml:"unlocks"`     // wallets unlocked at a time
+	SealedPINs        int      `toml:"sealed_pins"` // of one uid, kept in mind until they expire
 }
 
 // Log is the daemon's own log, on standard error.
@@ -161,7 +162,7 @@ func Default() Config {
 		Wallets: Wallets{DeleteGrace: second(30 * 24 * 3600)},
 		Limits: Limits{MessageBytes: 1 << 20, Depth: 64, Batch: 64, InFlight: 32, InFlightPerUID: 128,
 			Connections: 256, ConnectionsPerUID: 64, IdleTimeout: second(600), WriteTimeout: second(30),
-			RequestTimeout: second(60), Unlocks: 1000},
+			RequestTimeout: second(60), Unlocks: 1000, SealedPINs: 16384},
 		Guard:    Guard{Anchor: "orderly", Handle: 0x01800151, UncleanHandle: 0x01800152},
 		Log:      Log{Level: "info", Format: "text"},
 		Metrics:  Metrics{Mode: "0660"},

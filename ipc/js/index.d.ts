@@ -2,8 +2,6 @@
 export interface PinKey {
   statement: string
   signature: string
-  /** The daemon's clock, RFC 3339. */
-  time?: string
   [member: string]: unknown
 }
 
