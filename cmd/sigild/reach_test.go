@@ -42,17 +42,17 @@ func TestMemoryIsOutOfReach(t *testing.T) {
 	}
 }
 
-// asUser runs a program as another user.
-func asUser(uid int, program ...string) []string {
+// asUser runs a program as another user, with options of setpriv(1).
+func asUser(uid int, program string, options ...string) []string {
 	id := strconv.Itoa(uid)
-	return append([]string{"setpriv", "--reuid", id, "--regid", id, "--clear-groups"}, program...)
+	return append(append([]string{"setpriv", "--reuid", id, "--regid", id, "--clear-groups"}, options...), program)
 }
 
 // servingAs is a host whose sigild runs as another user, to whom all of it
-// belongs.
-func servingAs(t *testing.T, uid int) *daemontest.Host {
+// belongs, with options of setpriv(1).
+func servingAs(t *testing.T, uid int, options ...string) *daemontest.Host {
 	t.Helper()
-	h := newHost(t, withConfig(map[string]string{"socket": "mode = \"0666\""}))
+	h := newHost(t, withConfig(map[string]string{"socket": "mode = \"0666\"\nallow = [0]", "pin": cheapPIN + "\nplain_from = [0]"}))
 	provision(t, h)
 	program, err := os.ReadFile(self(t)) // in a folder that the user may not enter
 	if err != nil {
@@ -71,7 +71,7 @@ func servingAs(t *testing.T, uid int) *daemontest.Host {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.Sigild = asUser(uid, own)
+	h.Sigild = asUser(uid, own, options...)
 	start(t, h)
 	return h
 }
