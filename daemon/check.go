@@ -107,11 +107,11 @@ func (m *maintenance) acceptance(ctx context.Context, l *openLedger) (string, fu
 	case found.Changed > 0:
 		return fmt.Sprintf("%d wallets or requests were changed outside the daemon", found.Changed), guard.Accept[*store.Tx], nil
 	case !m.doc.Anchor.configured(m.config.Guard):
-		return "another anchor", guard.Acknowledge[*store.Tx], nil
+		return "another anchor", l.Acknowledge, nil
 	case s.Unclean > 0:
-		return "unclean starts", guard.Acknowledge[*store.Tx], nil
+		return "unclean starts", l.Acknowledge, nil
 	case len(m.doc.Anchor.Former) > 0:
-		return "former counters", guard.Acknowledge[*store.Tx], nil
+		return "former counters", l.Acknowledge, nil
 	}
 	return "", nil, guard.ErrNothingToAccept
 }

@@ -101,7 +101,7 @@ func Open(ctx context.Context, c *config.Config, o Options) (_ *Daemon, err erro
 	d.guarded = &lateLedger{token: d.token}
 	d.guard = guard.New(meteredRows{d.guarded, d.metrics}, d.token.guardMAC, d.guarded.clock())
 	d.wallets = d.newService()
-	d.receiver = newReceiver(d.doc.ID, d.token.SignReceipt)
+	d.receiver = newReceiver(d.doc.ID, d.token.SignReceipt, d.config.Limits.SealedPINs)
 	d.hard, d.end = context.WithCancel(context.Background())
 	return d, d.startDevices(ctx)
 }

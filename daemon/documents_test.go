@@ -89,7 +89,7 @@ func reasons(t *testing.T) map[string]*documented {
 func TestErrorsDocument(t *testing.T) {
 	all := reasons(t)
 	var b bytes.Buffer
-	b.WriteString(errorsHead)
+	fmt.Fprintf(&b, errorsHead, "`"+strings.Join(unopened(), "`, `")+"`")
 	for _, group := range []struct {
 		title   string
 		advices []advice
@@ -149,7 +149,48 @@ its charge is taken back before the answer; only when the disk fails as well it 
 
 When the connection breaks before the answer, nobody knows whether the call was carried
 out. Repeat it with the same ` + "`requestId`" + `; a signature may simply be asked for again.
+
+To a request with a sealed PIN every error is proven to be the daemon's, but for those
+from before the PIN was opened. A client takes no other without proof. They say nothing
+of the wallet, and a relay may invent them for a request that was carried out:
+%s.
 `
+
+// unopened are the reasons that a request with a sealed PIN can get before the
+// PIN is opened: those of package ipc, what is wrong with the block, and what is
+// wrong with the parameters beside it. A time-out and an internal error come
+// later, and a PIN in the clear is not sealed.
+func unopened() (reasons []string) {
+	for reason := range ownReasons() {
+		reasons = append(reasons, reason)
+	}
+	for _, f := range sealedFailures() {
+		reasons = append(reasons, f.reason)
+	}
+	reasons = append(reasons, ipc.ReasonInvalidParams)
+	slices.Sort(reasons)
+	return slices.DeleteFunc(slices.Compact(reasons), func(r string) bool {
+		return slices.Contains([]string{ipc.ReasonInternal, ipc.ReasonTimeout, ipc.ReasonPlainPINRefused}, r)
+	})
+}
+
+// TestReasonsWithoutProof holds both clients' lists against the table.
+func TestReasonsWithoutProof(t *testing.T) {
+	source, err := os.ReadFile("../ipc/js/src/reasons.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var script []string
+	for _, m := range regexp.MustCompile(`(?m)^  '(\w+)',$`).FindAllStringSubmatch(string(source), -1) {
+		script = append(script, m[1])
+	}
+	for name, list := range map[string][]string{"Go": ipc.ReasonsWithoutProof(), "JavaScript": script} {
+		slices.Sort(list)
+		if want := unopened(); !slices.Equal(list, want) {
+			t.Errorf("the %s client takes %q without proof, want %q", name, list, want)
+		}
+	}
+}
 
 // TestErrorsAreComplete holds the advices and docs against every reason.
 func TestErrorsAreComplete(t *testing.T) {

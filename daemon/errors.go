@@ -77,7 +77,7 @@ const (
 func failures() []failure {
 	return append(sealedFailures(), []failure{
 		{"notFound", codeNotFound, wallet.ErrNotFound, "no such wallet or account", true, false},
-		{"requestReused", ipc.CodeInvalidParams, wallet.ErrRequestReused, "this requestId was used with other parameters", true, false},
+		{"requestReused", ipc.CodeInvalidParams, wallet.ErrRequestReused, "this requestId was used with other parameters, or for what was changed since", true, false},
 		{"conflict", ipc.CodeServer, wallet.ErrConflict, "the wallet was changed at the same time", false, true},
 		{"frozen", codeRejected, wallet.ErrFrozen, "the wallet is frozen", true, false},
 		{"deleted", codeRejected, wallet.ErrDeleted, "the wallet is deleted; the operator can restore it until it is purged", true, false},

@@ -22,7 +22,11 @@ type call[P any] struct {
 	peer   wallet.Peer
 	params P
 	digest [32]byte // SHA-256 of the parameters' JCS form (RFC 8785) without the PIN
+	sealed bool     // the PIN came sealed: the answer will be proven
 }
+
+// repetition says that a proven answer is for the PIN's owner only.
+func (c *call[P]) repetition() wallet.Repetition { return wallet.Repetition{Unproven: !c.sealed} }
 
 // handle decodes strictly, runs method and names its error for the wire.
 func handle[P, R any](d *Daemon, method func(context.Context, *call[P]) (R, error)) ipc.Handler {
@@ -59,6 +63,7 @@ func serve[P, R any](ctx context.Context, d *Daemon, method func(context.Context
 	name, _ := ctx.Value(methodKey{}).(string)
 	use, err := d.openPINs(c.peer, channel.Request{Method: name, Digest: digest}, &c.params, raw)
 	defer wipePINs(&c.params)
+	c.sealed = use != nil
 	run := func(ctx context.Context) (any, error) { return answer(ctx, d, method, c) }
 	switch {
 	case use == nil && err != nil:
@@ -141,7 +146,7 @@ func (d *Daemon) createWallet(ctx context.Context, c *call[ipc.CreateWalletParam
 	}
 	r, err := d.wallets.Create(ctx, &wallet.CreateRequest{Peer: c.peer, RequestID: c.params.RequestID,
 		Owner: c.params.Owner, ExternalID: c.params.ExternalID, Tags: c.params.Tags, Label: c.params.Label,
-		Policy: rules, PIN: c.params.PIN, Digest: c.digest})
+		Policy: rules, PIN: c.params.PIN, Digest: c.digest, Repetition: c.repetition()})
 	if err != nil {
 		return nil, err
 	}
@@ -217,7 +222,7 @@ func (d *Daemon) deriveAccount(ctx context.Context, c *call[ipc.DeriveAccountPar
 		count = 1
 	}
 	r, err := d.wallets.Derive(ctx, &wallet.DeriveRequest{Peer: c.peer, RequestID: c.params.RequestID,
-		Wallet: id, Count: count, PIN: c.params.PIN, Digest: c.digest})
+		Wallet: id, Count: count, PIN: c.params.PIN, Digest: c.digest, Repetition: c.repetition()})
 	if err != nil {
 		return nil, err
 	}

@@ -130,7 +130,7 @@ func (d *Daemon) deleteWallet(ctx context.Context, c *call[ipc.DeleteWalletParam
 		return nil, err
 	}
 	r, err := d.wallets.Delete(ctx, &wallet.DeleteRequest{Actor: d.actor(c.peer), RequestID: c.params.RequestID,
-		Wallet: id, PIN: c.params.PIN, Digest: c.digest})
+		Wallet: id, PIN: c.params.PIN, Digest: c.digest, Repetition: c.repetition()})
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +143,7 @@ func (d *Daemon) changePIN(ctx context.Context, c *call[ipc.ChangePINParams]) (*
 		return nil, err
 	}
 	r, err := d.wallets.ChangePIN(ctx, &wallet.ChangePINRequest{Peer: c.peer, RequestID: c.params.RequestID,
-		Wallet: id, PIN: c.params.PIN, NewPIN: c.params.NewPIN, Digest: c.digest})
+		Wallet: id, PIN: c.params.PIN, NewPIN: c.params.NewPIN, Digest: c.digest, Repetition: c.repetition()})
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +160,7 @@ func (d *Daemon) setPolicy(ctx context.Context, c *call[ipc.SetPolicyParams]) (*
 		return nil, err
 	}
 	r, err := d.wallets.SetPolicy(ctx, &wallet.SetPolicyRequest{Peer: c.peer, RequestID: c.params.RequestID,
-		Wallet: id, Policy: rules, PIN: c.params.PIN, Digest: c.digest})
+		Wallet: id, Policy: rules, PIN: c.params.PIN, Digest: c.digest, Repetition: c.repetition()})
 	if err != nil {
 		return nil, err
 	}

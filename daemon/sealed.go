@@ -16,21 +16,21 @@ import (
 	"github.com/sigild/sigild/ipc"
 )
 
-// Bounds of the PIN channel: live blocks of one uid and of all, and the bytes
-// of answers that are kept for a relay that lost them.
+// Bounds of the PIN channel: how many uids may use all of their live blocks, and
+// the bytes of answers of one and of all that are kept for a relay that lost them.
 const (
-	blocksPerUID = 4096
-	blocksTotal  = 16384
-	answerBytes  = 16 << 20
+	fullUIDs          = 4
+	answerBytesPerUID = 8 << 20
+	answerBytes       = 64 << 20
 )
 
 // errPlainPIN is returned for a PIN in the clear from a peer that the
 // configuration does not let send one.
 var errPlainPIN = errors.New("this peer must seal its PINs")
 
-func newReceiver(installation seal.ID, sign channel.Signer) *channel.Receiver {
+func newReceiver(installation seal.ID, sign channel.Signer, blocks int) *channel.Receiver {
 	return channel.NewReceiver(channel.Config{Installation: channel.ID(installation), Sign: sign,
-		Now: time.Now, PerUID: blocksPerUID, Total: blocksTotal, AnswerBytes: answerBytes})
+		Now: time.Now, PerUID: blocks, Total: fullUIDs * blocks, AnswerBytesPerUID: answerBytesPerUID, AnswerBytes: answerBytes})
 }
 
 // pinKey announces the key to seal PINs to.
@@ -135,6 +135,10 @@ func exactDigest(method string, raw json.RawMessage) [32]byte {
 func (d *Daemon) answerSealed(ctx context.Context, use *channel.Use, run func(context.Context) (any, error)) (any, error) {
 	if use.Again {
 		answer, err := use.Wait(ctx)
+		var public *ipc.Error
+		if err != nil && !errors.As(err, &public) { // not what the first run got
+			err = wireError(err)
+		}
 		return json.RawMessage(answer), err
 	}
 	var answer json.RawMessage

@@ -62,9 +62,10 @@ type Error struct {
 	// Proof is the daemon's proof over the other members of data, in the answer
 	// to a request with a sealed PIN. The client checks it and takes it out.
 	Proof Hex
-	// Proven is set by the client when the error had the daemon's proof. Other
-	// errors to a request with a sealed PIN may come from whoever stands between,
-	// and claim nothing of the wallet's attempts.
+	// Proven is set by the client when the error had the daemon's proof, which
+	// covers all but Code and Message. Other errors to a request with a sealed PIN
+	// have one of ReasonsWithoutProof and may come from whoever stands between,
+	// also when the request was carried out.
 	Proven bool
 
 	// raw is data as it came, with members that this version does not know.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,6 +36,17 @@ const (
 	ReasonSealedPINInvalid = "sealedPinInvalid"
 	ReasonPlainPINRefused  = "plainPinRefused"
 )
+
+// ReasonsWithoutProof are those that the daemon gives to a request whose sealed
+// PIN it has not opened. Everything that it says later is proven; a test holds
+// this list, and that of the JavaScript client, against the daemon's table.
+func ReasonsWithoutProof() []string {
+	return []string{
+		ReasonParse, ReasonInvalidRequest, ReasonMethodNotFound, ReasonInvalidParams,
+		ReasonTooLarge, ReasonTooDeep, ReasonBatchTooLong, ReasonOverloaded, ReasonPeerNotAllowed,
+		ReasonPinKeyUnknown, ReasonSealedPINUsed, ReasonSealedPINExpired, ReasonSealedPINInvalid,
+	}
+}
 
 // Option changes how a client deals with PINs.
 type Option func(*Client) error
@@ -134,7 +146,8 @@ func (c *Client) seal(ctx context.Context, method string, public []byte, secrets
 	if err != nil {
 		return nil, err
 	}
-	block, prover, err := key.Seal(channel.Request{Method: method, Digest: digest}, pins, time.Now().Add(channel.Lifetime))
+	expires := key.Clock(time.Now()).Add(channel.Lifetime)
+	block, prover, err := key.Seal(channel.Request{Method: method, Digest: digest}, pins, expires)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrParams, err)
 	}
@@ -191,7 +204,7 @@ func (c *Client) PinKey(ctx context.Context) (*PinKeyResult, error) {
 func (c *Client) pinKey(ctx context.Context) (*channel.Key, error) {
 	c.pins.mu.Lock()
 	defer c.pins.mu.Unlock()
-	if k := c.pins.key; k != nil && time.Now().Before(k.NotAfter.Add(-channel.MaxLifetime)) {
+	if k := c.pins.key; k != nil && k.Clock(time.Now()).Before(k.NotAfter.Add(-channel.MaxLifetime)) {
 		return k, nil
 	}
 	r, err := c.PinKey(ctx)
@@ -264,9 +277,9 @@ func (c *Client) resend(ctx context.Context, method string, p *prepared) (json.R
 	return nil, fmt.Errorf("%w (asked again: %v)", ErrConnectionLost, err)
 }
 
-// proven lets nothing pass that the daemon did not prove. An error from before
-// the block was opened has no proof; it may not claim that an attempt was
-// counted.
+// proven lets nothing pass that the daemon did not prove, but for errors from
+// before the block was opened, which say nothing of the wallet. They may be a
+// lie: the request may have been carried out.
 func proven(prover *channel.Prover, raw json.RawMessage, err error) (json.RawMessage, error) {
 	var failed *Error
 	switch {
@@ -283,7 +296,8 @@ func proven(prover *channel.Prover, raw json.RawMessage, err error) (json.RawMes
 		}
 		failed.Proof, failed.Proven = nil, true
 		return nil, err
-	case failed.AttemptsLeft != nil, failed.LockedUntil != nil, failed.Charged != nil && *failed.Charged:
+	case !slices.Contains(ReasonsWithoutProof(), failed.Reason),
+		failed.AttemptsLeft != nil, failed.LockedUntil != nil, failed.Charged != nil && *failed.Charged:
 		return nil, ErrProof
 	}
 	return nil, err

@@ -134,6 +134,8 @@ func TestProvenErrors(t *testing.T) {
 		`{"reason":"wrongPin","attemptsLeft":9}`, `{"reason":"wrongPin","charged":true}`,
 		`{"reason":"locked","lockedUntil":"2030-01-01T00:00:00Z"}`,
 		`{"reason":"wrongPin","attemptsLeft":9,"charged":true,"proof":"0x00"}`,
+		`{"reason":"wrongPin"}`, `{"reason":"locked","charged":false}`, `{"reason":"internal"}`, `{"reason":"unheardOf"}`, `{}`,
+		`{"reason":"overloaded","attemptsLeft":9}`, `{"reason":"overloaded","charged":true}`,
 	} {
 		if err := forge(data); !errors.Is(err, ipc.ErrProof) {
 			t.Errorf("%s: %v", data, err)

@@ -26,7 +26,7 @@ type PinKeyResult struct {
 	NotBefore    Time   `json:"notBefore"`
 	NotAfter     Time   `json:"notAfter"`
 	Installation Hex    `json:"installation"`
-	// Time is the daemon's clock, not signed.
+	// Time is the daemon's clock, not signed; Statement has one that is.
 	Time Time `json:"time"`
 	// Statement is the text that was signed, after "sigild/pin-key/v1\n".
 	Statement string `json:"statement"`

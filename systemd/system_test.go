@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -236,10 +237,26 @@ func (h *host) confined(t *testing.T) {
 	if limits := h.must(nil, "grep", "core file", "/proc/"+pid+"/limits"); !strings.Contains(limits, "0") {
 		t.Errorf("core files: %s", limits)
 	}
+	h.memoryLocked(t, status)
 	// The unit's filter lets the daemon confine itself further.
 	answer, err := h.asRelay(nil, "status")
 	if landlock, _ := answer["landlock"].(map[string]any); err != nil || landlock["abi"] == float64(0) {
 		t.Errorf("Landlock is not in force: %v, %v", answer["landlock"], err)
+	}
+}
+
+// memoryLocked wants all of the daemon's memory locked, as the unit lets it.
+// systemd cannot give more than this host lets it have itself.
+func (h *host) memoryLocked(t *testing.T, status string) {
+	t.Helper()
+	locked := regexp.MustCompile(`VmLck:\s+[1-9]`).MatchString(status)
+	if exec.Command("prlimit", "--memlock=unlimited:unlimited", "true").Run() != nil {
+		t.Log("NOT RUN: this host's own limit of locked memory cannot be raised (CAP_SYS_RESOURCE)")
+	} else if !locked {
+		t.Errorf("no memory is locked:\n%s", status)
+	}
+	if answer, err := h.asRelay(nil, "status"); err != nil || strings.Contains(fmt.Sprint(answer["notes"]), "may be swapped out") == locked {
+		t.Errorf("memory is locked: %v, and status says %v, %v", locked, answer["notes"], err)
 	}
 }
 

@@ -69,7 +69,7 @@ func (a *app) create(c *cobra.Command, source *pinSource, p ipc.CreateWalletPara
 	return a.print(raw, func() string {
 		t := walletText(&r.Wallet)
 		if r.Existing {
-			t.add("existing", "yes: an earlier request with this id made it, and its PIN stays")
+			t.add("existing", "yes: an earlier request with this id made it, with this PIN")
 		}
 		addReceipt(t, r.Receipt)
 		return t.String()

@@ -91,6 +91,14 @@ func TestP5JavaScript(t *testing.T) {
 		"no proof": {answer(ipc.MethodSignMessage, func(m ipctest.Message) {
 			m["result"] = json.RawMessage(strings.Replace(string(m["result"]), `"proof"`, `"prove"`, 1))
 		}), ipc.MethodSignMessage, message, rightPIN, "ProofError", ""},
+		"an invented wrong PIN": {answer(ipc.MethodSignMessage, func(m ipctest.Message) {
+			delete(m, "result")
+			m["error"] = json.RawMessage(`{"code":4100,"message":"wrong PIN","data":{"reason":"wrongPin"}}`)
+		}), ipc.MethodSignMessage, message, rightPIN, "ProofError", ""},
+		"an invented lock": {answer(ipc.MethodSignMessage, func(m ipctest.Message) {
+			delete(m, "result")
+			m["error"] = json.RawMessage(`{"code":4100,"message":"locked","data":{"reason":"locked","charged":false}}`)
+		}), ipc.MethodSignMessage, message, rightPIN, "ProofError", ""},
 		"an invented failure": {answer(ipc.MethodSignMessage, func(m ipctest.Message) {
 			delete(m, "result")
 			m["error"] = json.RawMessage(`{"code":4100,"message":"wrong PIN","data":{"reason":"wrongPin","attemptsLeft":1,"charged":true}}`)

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-tpm/tpm2"
+
 	"github.com/sigild/sigild/daemon/daemontest"
 	"github.com/sigild/sigild/ipc"
 )
@@ -23,6 +25,7 @@ type trap struct {
 	at    atomic.Int64 // commands until then; 0: never
 	after atomic.Bool  // when the TPM carried it out
 	code  atomic.Uint32
+	hmac  atomic.Bool // an HMAC, which a PIN check needs, was asked for
 	// instead, if set, handles each command in place of all this.
 	instead atomic.Pointer[func(code uint32, forward func() []byte) []byte]
 }
@@ -49,6 +52,9 @@ func (k *trap) handle(command []byte, forward func([]byte) []byte) []byte {
 	if f := k.instead.Load(); f != nil {
 		return (*f)(binary.BigEndian.Uint32(command[6:]), func() []byte { return forward(command) })
 	}
+	if binary.BigEndian.Uint32(command[6:]) == uint32(tpm2.TPMCCHMAC) {
+		k.hmac.Store(true)
+	}
 	if k.at.Load() == 0 || k.at.Add(-1) != 0 {
 		return forward(command)
 	}
@@ -65,19 +71,23 @@ type victim struct {
 	t          *testing.T
 	h          *daemontest.Host
 	c          *ipc.Client
+	trap       *trap
 	wallet     ipc.Hex
 	pin, other string // a killed PIN change may have swapped them
 }
 
-func newVictim(t *testing.T, h *daemontest.Host, c *ipc.Client) *victim {
+func newVictim(t *testing.T) *victim {
 	t.Helper()
-	return &victim{t, h, c, create(t, c, "first").WalletID, rightPIN, "518263"}
+	h, c, k := tapped(t)
+	return &victim{t, h, c, k, create(t, c, "first").WalletID, rightPIN, "518263"}
 }
+
+const wrongCheck = "wrong PIN"
 
 // operations are what is cut short. Each counts as done when it was not killed.
 func (v *victim) operations() map[string]func(n int) error {
 	return map[string]func(n int) error{
-		"wrong PIN": func(int) error { _, err := tryPIN(v.t, v.c, v.wallet, wrongPIN); return err },
+		wrongCheck:  func(int) error { _, err := tryPIN(v.t, v.c, v.wallet, wrongPIN); return err },
 		"right PIN": func(int) error { _, err := tryPIN(v.t, v.c, v.wallet, v.pin); return err },
 		"creation": func(n int) error {
 			_, err := v.c.CreateWallet(testContext(v.t), ipc.CreateWalletParams{RequestID: fmt.Sprint("r", n), Owner: "bob", PIN: ipc.Secret(v.pin)})
@@ -94,19 +104,29 @@ func (v *victim) operations() map[string]func(n int) error {
 	}
 }
 
+// try makes one operation and gives its answer.
+func (v *victim) try(operation func(n int) error, n int) (before int, err error) {
+	v.t.Helper()
+	before = attemptsLeft(v.t, v.c, v.wallet)
+	v.trap.hmac.Store(false)
+	return before, operation(n)
+}
+
 // recovers makes sure that sigild is dead and starts it: it needs no operator,
-// no attempt more is left than before, and the PIN is the old one or, after a
-// change of it, the new one.
-func (v *victim) recovers(at string, before int, changing bool) {
+// no attempt more is left than before, one less once a wrong PIN was or could be
+// checked, and the PIN is the old one or, after a change of it, the new one.
+func (v *victim) recovers(what, at string, before int, answer error) {
 	v.t.Helper()
 	kill(v.t, v.h)
+	checked := what == wrongCheck && (v.trap.hmac.Load() || ipc.ReasonOf(answer) == "wrongPin")
 	pass(v.t, v.h)
 	start(v.t, v.h)
-	if left := attemptsLeft(v.t, v.c, v.wallet); left > before {
-		v.t.Errorf("%s: %d attempts left, %d before", at, left, before)
+	left := attemptsLeft(v.t, v.c, v.wallet)
+	if left > before || checked && left != before-1 {
+		v.t.Errorf("%s: %d attempts left, %d before; a wrong PIN was checked: %v", at, left, before, checked)
 	}
 	_, err := tryPIN(v.t, v.c, v.wallet, v.pin)
-	if changing && ipc.ReasonOf(err) == "wrongPin" {
+	if what == "PIN change" && ipc.ReasonOf(err) == "wrongPin" {
 		v.pin, v.other = v.other, v.pin
 		_, err = tryPIN(v.t, v.c, v.wallet, v.pin)
 	}
@@ -119,27 +139,26 @@ func (v *victim) recovers(at string, before int, changing bool) {
 // in a PIN check, a creation and a PIN change. Attempts do not rise, no wallet
 // is lost, and the next start needs no operator.
 func TestP4KilledAtEachTPMCommand(t *testing.T) {
-	h, c, k := tapped(t)
-	v := newVictim(t, h, c)
-	points := 0
+	v := newVictim(t)
+	k, points := v.trap, 0
 	for what, try := range v.operations() {
 		for n := 1; ; n++ {
 			after := n%2 == 0
 			if k.after.Store(after); after && os.Getenv("SIGILD_KILLS") == "" {
 				continue // the next point has the same state of the TPM
 			}
-			before := attemptsLeft(t, c, v.wallet)
 			k.at.Store(int64((n + 1) / 2))
-			err := try(n)
-			if k.at.Swap(0) != 0 {
-				break // it needed fewer commands
+			before, err := v.try(try, n)
+			if k.at.Swap(0) != 0 { // it needed fewer commands
+				v.recovers(what, what+", answered", before, err)
+				break
 			}
 			points++
 			at := fmt.Sprintf("%s, point %d (command %#x)", what, n, k.code.Load())
 			if err == nil {
 				t.Errorf("%s: acknowledged by a killed process", at)
 			}
-			v.recovers(at, before, what == "PIN change")
+			v.recovers(what, at, before, err)
 		}
 	}
 	t.Logf("killed at %d points", points)

@@ -77,23 +77,21 @@ func (d *diskTrap) release(t *testing.T) string {
 // audit log in a PIN check, a creation and a PIN change. Few points by default;
 // SIGILD_KILLS=1 takes all.
 func TestP4KilledAtEachWrite(t *testing.T) {
-	h, c := serving(t)
-	v := newVictim(t, h, c)
+	v := newVictim(t)
 	points, step := 0, 5
 	if os.Getenv("SIGILD_KILLS") != "" {
 		step = 1
 	}
 	for what, try := range v.operations() {
 		for n := 1; ; n += step {
-			before := attemptsLeft(t, c, v.wallet)
-			trap := trapDisk(t, h, n)
-			err := try(1000 + n)
+			trap := trapDisk(t, v.h, n)
+			before, err := v.try(try, 1000+n)
 			call := trap.release(t)
+			v.recovers(what, fmt.Sprintf("%s (%v), point %d: %s", what, err, n, call), before, err)
 			if call == "" {
 				break // it needed fewer writes
 			}
 			points++
-			v.recovers(fmt.Sprintf("%s (%v), point %d: %s", what, err, n, call), before, what == "PIN change")
 		}
 	}
 	t.Logf("killed at %d points", points)

@@ -157,6 +157,15 @@ func (u *lossyUser) live(ctx context.Context) error {
 // TestRelayThatLosesEveryOtherAnswer ends with exactly the wallets that the
 // relay meant: no attempt is lost, and each PIN change was done once.
 func TestRelayThatLosesEveryOtherAnswer(t *testing.T) {
+	t.Run("PINs in the clear", func(t *testing.T) {
+		loseAnswers(t, func(_ *daemontest.Host, path string) *ipc.Client { return dial(t, path) })
+	})
+	t.Run("sealed PINs", func(t *testing.T) {
+		loseAnswers(t, func(h *daemontest.Host, path string) *ipc.Client { return dialSealed(t, h, path) })
+	})
+}
+
+func loseAnswers(t *testing.T, dial func(h *daemontest.Host, path string) *ipc.Client) {
 	const users = 8
 	h, direct := serving(t)
 	seed := rand.Uint64()
@@ -165,7 +174,7 @@ func TestRelayThatLosesEveryOtherAnswer(t *testing.T) {
 	all := make([]*lossyUser, users)
 	group, ctx := errgroup.WithContext(testContext(t))
 	for n := range all {
-		all[n] = &lossyUser{client: dial(t, filepath.Join(h.Dir, "lossy.sock")), name: fmt.Sprint("user", n), pin: rightPIN}
+		all[n] = &lossyUser{client: dial(h, filepath.Join(h.Dir, "lossy.sock")), name: fmt.Sprint("user", n), pin: rightPIN}
 		group.Go(func() error { return all[n].live(ctx) })
 	}
 	if err := group.Wait(); err != nil {
@@ -239,7 +248,12 @@ func checkLossyUser(t *testing.T, c *ipc.Client, u *lossyUser) {
 }
 
 // audited counts what the audit log says was done.
-func audited(t *testing.T, h *daemontest.Host, action string) (n int) {
+func audited(t *testing.T, h *daemontest.Host, action string) int {
+	t.Helper()
+	return auditedAs(t, h, action, "ok")
+}
+
+func auditedAs(t *testing.T, h *daemontest.Host, action, result string) (n int) {
 	t.Helper()
 	text, err := os.ReadFile(h.AuditLog())
 	if err != nil {
@@ -250,7 +264,7 @@ func audited(t *testing.T, h *daemontest.Host, action string) (n int) {
 		if err := json.Unmarshal(line, &entry); err != nil {
 			t.Fatal(err)
 		}
-		if entry.Action == action && entry.Result == "ok" {
+		if entry.Action == action && entry.Result == result {
 			n++
 		}
 	}

@@ -289,27 +289,3 @@ func report(t *testing.T, memory []region, secrets []secret) {
 		}
 	}
 }
-
-// TestMemoryIsOutOfReach: no core dump, and no debugger of the same user.
-func TestMemoryIsOutOfReach(t *testing.T) {
-	h, _ := serving(t)
-	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", h.PID()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var soft, hard string
-	for line := range strings.Lines(string(limits)) {
-		if rest, ok := strings.CutPrefix(line, "Max core file size"); ok {
-			_, _ = fmt.Sscan(rest, &soft, &hard)
-		}
-	}
-	if soft != "0" || hard != "0" {
-		t.Errorf("core files may have %s and %s bytes", soft, hard)
-	}
-	// proc(5): a process that is not dumpable belongs to root in /proc, whoever
-	// runs it; its auxv is unreadable for others, and Yama is not asked.
-	dumpable, err := os.ReadFile(fmt.Sprintf("/proc/%d/coredump_filter", h.PID()))
-	if err != nil || len(dumpable) == 0 {
-		t.Errorf("coredump_filter: %q, %v", dumpable, err)
-	}
-}

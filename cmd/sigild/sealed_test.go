@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -221,76 +220,6 @@ func mustJSON(t *testing.T, v any) []byte {
 	return b
 }
 
-// TestP5RelayForgesAnswers: the client takes no key and no answer that is not
-// the daemon's.
-func TestP5RelayForgesAnswers(t *testing.T) {
-	h, plain := serving(t)
-	w := create(t, plain, "1")
-	mallory := ipctest.NewChannel(t)
-	forged := `"0x000000000000000000000000000000000000bEEF"`
-	for name, attack := range map[string]struct {
-		want   error
-		method string
-		change func(result map[string]json.RawMessage, m ipctest.Message)
-	}{
-		"its own PIN key": {ipc.ErrIdentity, ipc.MethodPinKey, func(_ map[string]json.RawMessage, m ipctest.Message) {
-			own, err := mallory.PinKey(t.Context(), nil)
-			if err != nil {
-				t.Error(err)
-			}
-			m["result"] = mustJSON(t, own)
-		}},
-		"the key in the daemon's statement": {ipc.ErrIdentity, ipc.MethodPinKey, func(r map[string]json.RawMessage, m ipctest.Message) {
-			a, err := mallory.Announce(t.Context())
-			if err != nil {
-				t.Error(err)
-			}
-			r["statement"] = mustJSON(t, a.Text)
-			m["result"] = mustJSON(t, r)
-		}},
-		"another address": {ipc.ErrProof, ipc.MethodCreateWallet, func(r map[string]json.RawMessage, m ipctest.Message) {
-			var wallet map[string]json.RawMessage
-			var accounts []map[string]json.RawMessage
-			if err := errors.Join(json.Unmarshal(r["wallet"], &wallet), json.Unmarshal(wallet["accounts"], &accounts)); err != nil {
-				t.Error(err)
-			}
-			accounts[0]["address"] = json.RawMessage(forged)
-			wallet["accounts"] = mustJSON(t, accounts)
-			r["wallet"] = mustJSON(t, wallet)
-			m["result"] = mustJSON(t, r)
-		}},
-		"no proof": {ipc.ErrProof, ipc.MethodCreateWallet, func(r map[string]json.RawMessage, m ipctest.Message) {
-			delete(r, "proof")
-			m["result"] = mustJSON(t, r)
-		}},
-		"another wallet's creation": {ipc.ErrProof, ipc.MethodCreateWallet, func(_ map[string]json.RawMessage, m ipctest.Message) {
-			m["result"] = mustJSON(t, map[string]any{"existing": true, "wallet": w, "receipt": map[string]string{}})
-		}},
-		"a wrong PIN": {ipc.ErrProof, ipc.MethodCreateWallet, func(_ map[string]json.RawMessage, m ipctest.Message) {
-			delete(m, "result")
-			m["error"] = json.RawMessage(`{"code":4100,"message":"wrong PIN","data":{"reason":"wrongPin","attemptsLeft":1,"charged":true}}`)
-		}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			r := &ipctest.Relay{Answer: func(method string, m ipctest.Message) bool {
-				if method == attack.method {
-					var result map[string]json.RawMessage
-					if err := json.Unmarshal(m["result"], &result); err != nil {
-						t.Error(err)
-					}
-					attack.change(result, m)
-				}
-				return true
-			}}
-			_, err := dialSealed(t, h, r.Serve(t, h.Socket)).CreateWallet(testContext(t),
-				ipc.CreateWalletParams{RequestID: name, Owner: "alice", PIN: ipc.Secret(rightPIN)})
-			if !errors.Is(err, attack.want) {
-				t.Errorf("%v, want %v", err, attack.want)
-			}
-		})
-	}
-}
-
 // captured is a request with a sealed PIN that a relay kept for itself.
 func captured(t *testing.T, h *daemontest.Host, pin string, wallet ipc.Hex) json.RawMessage {
 	t.Helper()
@@ -369,6 +298,26 @@ func TestSealedRequestOutlivesItsConnection(t *testing.T) {
 	}
 	if left := attemptsLeft(t, plain, w.WalletID); left != 10 || lost.Load() != 3 {
 		t.Errorf("%d attempts left, %d answers", left, lost.Load())
+	}
+}
+
+// TestSealedPINsAreBounded: what is over limits.sealed_pins is refused, told when
+// to come again, and costs nothing.
+func TestSealedPINsAreBounded(t *testing.T) {
+	h, plain := serving(t, withConfig(map[string]string{"limits": "sealed_pins = 2"}))
+	w := create(t, plain, "1")
+	c := dialSealed(t, h, h.Socket)
+	for range 2 {
+		if _, err := tryPIN(t, c, w.WalletID, rightPIN); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, err := tryPIN(t, c, w.WalletID, wrongPIN)
+	if e := wantReason(t, err, ipc.ReasonOverloaded); e.RetryAfter == nil || e.Charged == nil || *e.Charged {
+		t.Errorf("%+v", e)
+	}
+	if left := attemptsLeft(t, plain, w.WalletID); left != 10 {
+		t.Errorf("%d attempts left", left)
 	}
 }
 

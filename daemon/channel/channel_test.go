@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sigild/sigild/daemon/channel"
@@ -40,6 +41,13 @@ func (h *host) pass(d time.Duration) {
 	h.now = h.now.Add(d)
 }
 
+// set turns the wall clock.
+func (h *host) set(now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.now = now
+}
+
 func newHost(t *testing.T, change func(*channel.Config)) *host {
 	t.Helper()
 	identity, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -47,7 +55,7 @@ func newHost(t *testing.T, change func(*channel.Config)) *host {
 		t.Fatal(err)
 	}
 	h := &host{identity: identity, now: time.Now()}
-	c := channel.Config{Installation: channel.ID{1, 2, 3}, Now: h.clock, PerUID: 8, Total: 12, AnswerBytes: 1 << 16,
+	c := channel.Config{Installation: channel.ID{1, 2, 3}, Now: h.clock, PerUID: 8, Total: 12, AnswerBytesPerUID: 1 << 16, AnswerBytes: 1 << 17,
 		Sign: func(_ context.Context, digest [32]byte) ([]byte, error) {
 			return ecdsa.SignASN1(rand.Reader, identity, digest[:])
 		}}
@@ -232,6 +240,40 @@ func TestFailuresAreRepeatedToo(t *testing.T) {
 	}
 }
 
+// What one user's answers take costs another none of its own.
+func TestAnswersHaveAShareEach(t *testing.T) {
+	h := newHost(t, func(c *channel.Config) { c.AnswerBytesPerUID, c.AnswerBytes = 20, 40 })
+	kept := func(uid uint32) error {
+		b, _ := h.seal(t, sign)
+		peer := channel.Peer{UID: uid}
+		use, _, err := h.Open(peer, sign, b, exact)
+		if err != nil {
+			t.Fatal(err)
+		}
+		use.Finish([]byte(`{"a":12}`), nil)
+		again, _, err := h.Open(peer, sign, b, exact)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = again.Wait(t.Context())
+		return err
+	}
+	for n, want := range []error{nil, nil, channel.ErrUsed, channel.ErrUsed} {
+		if err := kept(1000); !errors.Is(err, want) {
+			t.Errorf("answer %d: %v, want %v", n, err, want)
+		}
+	}
+	for n := range 2 {
+		if err := kept(1001); err != nil {
+			t.Errorf("another user's answer %d: %v", n, err)
+		}
+	}
+	h.pass(3 * time.Minute)
+	if err := kept(1000); err != nil {
+		t.Errorf("when there is room again: %v", err)
+	}
+}
+
 // Answers beyond the room for them are not kept; the block stays used.
 func TestAnswersAreBounded(t *testing.T) {
 	h := newHost(t, func(c *channel.Config) { c.AnswerBytes = 10 })
@@ -372,11 +414,124 @@ func TestClockSetBack(t *testing.T) {
 	}
 	use.Finish(nil, nil)
 	h.pass(10 * time.Minute)
-	h.mu.Lock()
-	h.now = channel.SetBack(h.now, 10*time.Minute)
-	h.mu.Unlock()
+	h.set(channel.SetBack(h.clock(), 10*time.Minute))
 	if _, _, err := h.Open(alice, sign, b, exact); !errors.Is(err, channel.ErrKeyUnknown) {
 		t.Errorf("%v, want ErrKeyUnknown", err)
+	}
+}
+
+// A clock that was ahead for a while and is set back makes no block good again
+// that was used meanwhile: the key was made before, and is younger than an hour.
+func TestClockAheadAndBack(t *testing.T) {
+	h := newHost(t, nil)
+	_ = h.key(t)
+	h.set(channel.SetBack(h.clock(), -time.Hour))
+	b, _ := h.seal(t, sign)
+	use, _, err := h.Open(alice, sign, b, exact)
+	if err != nil {
+		t.Fatal(err)
+	}
+	use.Finish(nil, nil)
+	h.pass(10 * time.Minute)
+	h.set(channel.SetBack(h.clock(), time.Hour))
+	h.pass(50*time.Minute + 30*time.Second) // the block expires in 30 seconds by the wall clock
+	if _, _, err := h.Open(alice, sign, b, exact); !errors.Is(err, channel.ErrKeyUnknown) {
+		t.Errorf("%v, want ErrKeyUnknown", err)
+	}
+}
+
+// Small steps back, each of which is allowed, add up.
+func TestClockSetBackInSmallSteps(t *testing.T) {
+	h := newHost(t, nil)
+	first := h.key(t).ID
+	h.set(channel.SetBack(h.clock(), 3*time.Second))
+	if h.key(t).ID != first {
+		t.Error("a new key after 3 seconds")
+	}
+	h.set(channel.SetBack(h.clock(), 3*time.Second))
+	if h.key(t).ID == first {
+		t.Error("the same key after 6 seconds")
+	}
+}
+
+// The key of an idle daemon goes by itself.
+func TestKeysOfAnIdleDaemonGo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHost(t, func(c *channel.Config) { c.Now = time.Now })
+		if _, err := h.Announce(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			passes time.Duration
+			want   int
+		}{{channel.KeyAge + channel.MaxLifetime - time.Second, 1}, {time.Second, 0}} {
+			<-time.After(c.passes) // in the bubble's own time
+			synctest.Wait()
+			if n := h.Pairs(); n != c.want {
+				t.Errorf("%d key pairs", n)
+			}
+		}
+	})
+}
+
+// A client's blocks expire by the daemon's clock, which the identity key signed,
+// whatever its own says.
+func TestClientsTakeTheDaemonsTime(t *testing.T) {
+	h := newHost(t, nil)
+	a, err := h.Announce(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, off := range []time.Duration{0, 4 * time.Minute, -4 * time.Minute} {
+		own := h.clock().Add(off)
+		k, err := channel.Verify(&h.identity.PublicKey, a.Text, a.Signature, own)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := k.Clock(own.Add(time.Minute)).Sub(h.clock()); got > time.Minute || got < time.Minute-time.Second {
+			t.Errorf("a clock that is %v off: %v ahead after a minute", off, got)
+		}
+	}
+}
+
+// The time in a statement is a new one every few seconds; while the token does
+// not sign, the last statement is given.
+func TestStatementsAreRenewed(t *testing.T) {
+	var signs int
+	var fails error
+	h := newHost(t, nil)
+	honest := h.Sign
+	h.Sign = func(ctx context.Context, digest [32]byte) ([]byte, error) {
+		signs++
+		if fails != nil {
+			return nil, fails
+		}
+		return honest(ctx, digest)
+	}
+	said := func() string {
+		a, err := h.Announce(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a.Time
+	}
+	first := said()
+	h.pass(channel.StatementAge - time.Second)
+	if again := said(); again != first || signs != 1 {
+		t.Errorf("%s after %s, signed %d times", again, first, signs)
+	}
+	h.pass(time.Second)
+	second := said()
+	if second == first || signs != 2 {
+		t.Errorf("%s after %s, signed %d times", second, first, signs)
+	}
+	h.pass(channel.StatementAge)
+	fails = errors.New("away")
+	if third := said(); third != second || said() != second || signs != 3 {
+		t.Errorf("%s after %s, signed %d times", third, second, signs)
+	}
+	if _, err := h.Announce(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -394,8 +549,8 @@ func TestVerifyRefuses(t *testing.T) {
 	}{
 		"another identity": {&other.identity.PublicKey, a.Text, h.now, channel.ErrIdentity},
 		"another text":     {&h.identity.PublicKey, strings.Replace(a.Text, "notAfter", "notafter", 1), h.now, channel.ErrIdentity},
-		"too late":         {&h.identity.PublicKey, a.Text, h.now.Add(2 * time.Hour), channel.ErrKeyTime},
-		"too early":        {&h.identity.PublicKey, a.Text, h.now.Add(-time.Hour), channel.ErrKeyTime},
+		"too late":         {&h.identity.PublicKey, a.Text, h.now.Add(5*time.Minute + time.Second), channel.ErrKeyTime},
+		"too early":        {&h.identity.PublicKey, a.Text, h.now.Add(-5*time.Minute - time.Second), channel.ErrKeyTime},
 	} {
 		if _, err := channel.Verify(c.identity, c.text, a.Signature, c.now); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
@@ -405,6 +560,7 @@ func TestVerifyRefuses(t *testing.T) {
 		"nothing": `{}`, "no JSON": `x`, "another suite": strings.Replace(a.Text, "AES-256", "AES-128", 1),
 		"a short key": strings.Replace(a.Text, `"publicKey":"0x`, `"publicKey":"0x00`, 1),
 		"a short id":  strings.Replace(a.Text, `"keyId":"0x`, `"keyId":"0x00`, 1),
+		"no time":     strings.Replace(a.Text, `"time":"`, `"time":"x`, 1),
 	} {
 		digest := sha256.Sum256([]byte(channel.StatementLabel + text))
 		signature, err := ecdsa.SignASN1(rand.Reader, h.identity, digest[:])

@@ -4,7 +4,7 @@
 //
 // The daemon has a key pair that lives in memory only, new at every start and
 // every hour, and announces the public half in a statement that the
-// installation's identity key signs. A client that pins the identity key seals
+// installation's identity key signs, with the daemon's time. A client that pins the identity key seals
 // {PIN, new PIN} by HPKE (RFC 9180, base mode) with
 //
 //	KEM   MLKEM768-X25519 (X-Wing, 0x647a)   post-quantum hybrid

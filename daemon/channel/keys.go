@@ -17,10 +17,8 @@ const (
 	KeyAge = time.Hour
 	// MaxLifetime is the furthest that a block may expire ahead.
 	MaxLifetime = 120 * time.Second
-	// maxStep is how far the wall clock may have been set back since a key was
-	// made. Further, and the key is thrown away: blocks that expired, and whose
-	// nonces were forgotten, would be good again.
-	maxStep = 5 * time.Second
+	// StatementAge is how old the time in a statement may be.
+	StatementAge = 5 * time.Second
 )
 
 // ErrKeyUnknown is returned for a block that was sealed to a key which this
@@ -39,13 +37,16 @@ type Announcement struct {
 
 // pair is one key pair of the daemon.
 type pair struct {
-	id           ID
-	private      hpke.PrivateKey
-	made         time.Time // with its monotonic reading
+	id      ID
+	private hpke.PrivateKey
+	made    time.Time // with its monotonic reading
+
+	// Both belong to Receiver.making.
 	announcement *Announcement
+	signed       time.Time // when it was asked for
 }
 
-func newPair(ctx context.Context, installation ID, now time.Time, sign Signer) (*pair, error) {
+func newPair(now time.Time) (*pair, error) {
 	p := &pair{made: now}
 	var err error
 	wipe.Do(func() {
@@ -55,17 +56,34 @@ func newPair(ctx context.Context, installation ID, now time.Time, sign Signer) (
 	if err != nil {
 		return nil, err
 	}
-	public := p.private.PublicKey().Bytes()
-	p.id = keyID(public)
-	p.announcement, err = announce(ctx, installation, p.id, public, now, sign)
-	return p, err
+	p.id = keyID(p.private.PublicKey().Bytes())
+	return p, nil
 }
 
-func announce(ctx context.Context, installation, id ID, public []byte, now time.Time, sign Signer) (*Announcement, error) {
+// announce has the pair's statement signed with the time, unless that was done a
+// moment ago. When the token fails, an older statement is given.
+func (p *pair) announce(ctx context.Context, installation ID, now time.Time, sign Signer) (*Announcement, error) {
+	age := now.Round(0).Sub(p.signed.Round(0)) // by the wall clock, which it is about
+	if p.announcement != nil && age >= 0 && age < StatementAge {
+		return p.announcement, nil
+	}
+	a, err := p.state(ctx, installation, now, sign)
+	if err != nil && p.announcement == nil {
+		return nil, err
+	}
+	if err == nil {
+		p.announcement = a
+	}
+	p.signed = now
+	return p.announcement, nil
+}
+
+func (p *pair) state(ctx context.Context, installation ID, now time.Time, sign Signer) (*Announcement, error) {
+	made := now.Add(-now.Sub(p.made)) // by the wall clock as it is now
 	a := &Announcement{Statement: Statement{
-		KeyID: "0x" + hex.EncodeToString(id[:]), PublicKey: "0x" + hex.EncodeToString(public), Suite: Suite,
-		NotBefore: now.UTC().Format(time.RFC3339), NotAfter: now.Add(KeyAge + MaxLifetime).UTC().Format(time.RFC3339),
-		Installation: "0x" + hex.EncodeToString(installation[:]),
+		KeyID: "0x" + hex.EncodeToString(p.id[:]), PublicKey: "0x" + hex.EncodeToString(p.private.PublicKey().Bytes()), Suite: Suite,
+		NotBefore: made.UTC().Format(time.RFC3339), NotAfter: made.Add(KeyAge + MaxLifetime).UTC().Format(time.RFC3339),
+		Installation: "0x" + hex.EncodeToString(installation[:]), Time: now.UTC().Format(time.RFC3339),
 	}}
 	text, err := json.Marshal(a.Statement)
 	if err != nil {
@@ -77,15 +95,7 @@ func announce(ctx context.Context, installation, id ID, public []byte, now time.
 }
 
 // usable says whether blocks sealed to the pair are still taken.
-func (p *pair) usable(now time.Time) bool {
-	return now.Sub(p.made) < KeyAge+MaxLifetime && !p.turnedBack(now)
-}
-
-// turnedBack says whether the wall clock was set back since the pair was made:
-// Sub goes by the monotonic clock, Round(0) leaves the wall clock only.
-func (p *pair) turnedBack(now time.Time) bool {
-	return now.Round(0).Sub(p.made.Round(0)) < now.Sub(p.made)-maxStep
-}
+func (p *pair) usable(now time.Time) bool { return now.Sub(p.made) < KeyAge+MaxLifetime }
 
 func (p *pair) open(b *Block, installation ID, aad []byte) (pins *PINs, prover *Prover, err error) {
 	wipe.Do(func() { pins, prover, err = p.decrypt(b, installation, aad) })

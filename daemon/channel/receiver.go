@@ -27,7 +27,9 @@ type Config struct {
 	Now          func() time.Time // with monotonic readings, as time.Now gives
 	PerUID       int              // live blocks of one user, at least 1
 	Total        int              // live blocks of all
-	AnswerBytes  int              // of answers kept for retries
+	// Bytes of answers kept for retries: of one user, so that none takes
+	// another's room, and of all.
+	AnswerBytesPerUID, AnswerBytes int
 }
 
 // Receiver is the daemon's end. It is safe for concurrent use.
@@ -38,30 +40,42 @@ type Receiver struct {
 	mu    sync.Mutex
 	pairs []*pair // the newest last
 	uses  uses
+	clock wallClock
 }
 
 // NewReceiver returns a receiver without a key pair yet.
 func NewReceiver(c Config) *Receiver {
-	return &Receiver{Config: c, uses: uses{byNonce: map[[32]byte]*Use{}, perUID: map[uint32]int{}}}
+	return &Receiver{Config: c, uses: uses{byNonce: map[[32]byte]*Use{}, perUID: map[uint32]load{}}}
 }
 
-// Announce gives the key to seal to now; it makes a new pair when the newest
-// has its age.
+// Announce gives the key to seal to now, with the time; it makes a new pair when
+// the newest has its age.
 func (r *Receiver) Announce(ctx context.Context) (*Announcement, error) {
 	r.making.Lock()
 	defer r.making.Unlock()
 	now := r.Now()
 	if p := r.newest(now); p != nil {
-		return p.announcement, nil
+		return p.announce(ctx, r.Installation, now, r.Sign)
 	}
-	p, err := newPair(ctx, r.Installation, now, r.Sign)
+	p, err := newPair(now)
+	if err != nil {
+		return nil, err
+	}
+	a, err := p.announce(ctx, r.Installation, now, r.Sign)
 	if err != nil {
 		return nil, err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.pairs = append(r.pairs, p)
-	return p.announcement, nil
+	time.AfterFunc(KeyAge+MaxLifetime, r.prune) // also when nobody asks any more
+	return a, nil
+}
+
+func (r *Receiver) prune() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.pruneLocked(r.Now())
 }
 
 // newest drops the pairs that are not usable any more, and gives the newest if
@@ -82,8 +96,9 @@ func (r *Receiver) newest(now time.Time) *pair {
 
 func (r *Receiver) pruneLocked(now time.Time) {
 	kept := r.pairs[:0]
+	back := r.clock.setBack(now)
 	for _, p := range r.pairs {
-		if p.usable(now) {
+		if p.usable(now) && !back {
 			kept = append(kept, p)
 		}
 	}
@@ -167,7 +182,7 @@ func (r *Receiver) enter(u *Use) (*Use, error) {
 	if again, err := r.uses.again(u.peer, u.nonce, u.exact); again != nil || err != nil {
 		return again, err
 	}
-	if len(r.uses.byNonce) >= r.Total || r.uses.perUID[u.peer.UID] >= r.PerUID {
+	if len(r.uses.byNonce) >= r.Total || r.uses.perUID[u.peer.UID].blocks >= r.PerUID {
 		return nil, ErrQuota
 	}
 	r.uses.add(u)

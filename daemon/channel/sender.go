@@ -9,8 +9,7 @@ import (
 )
 
 // Lifetime is how far ahead a client lets a block expire. The daemon takes up
-// to MaxLifetime, so that the client's clock may be as far off as the
-// difference, in either direction.
+// to MaxLifetime.
 const Lifetime = 60 * time.Second
 
 // Key is the daemon's verified public key. It is safe for concurrent use.
@@ -19,6 +18,17 @@ type Key struct {
 	Installation        ID
 	NotBefore, NotAfter time.Time
 	public              hpke.PublicKey
+	time                time.Time // the daemon's clock, signed; zero: not said
+	verified            time.Time // the client's then
+}
+
+// Clock is the daemon's clock at now of the client, as far as the statement tells:
+// never ahead of it, so that no relay can have a block live for longer.
+func (k *Key) Clock(now time.Time) time.Time {
+	if k.time.IsZero() {
+		return now
+	}
+	return k.time.Add(now.Sub(k.verified))
 }
 
 // Seal closes the PINs for one request. The prover checks the answer; the

@@ -18,9 +18,14 @@ var ErrIdentity = errors.New("the PIN key is not signed by the pinned identity k
 // ErrKeyTime is returned for a key that is not valid now by this host's clock.
 var ErrKeyTime = errors.New("the PIN key is not valid at this time: compare the clocks")
 
-// skew is how far a client's clock may be from the daemon's when it looks at a
-// key's validity.
-const skew = 2 * time.Minute
+const (
+	// skew is how far a client's clock may be from the daemon's when it looks at
+	// the validity of a key whose statement has no time.
+	skew = 2 * time.Minute
+	// maxOffset is how far it may be from the time in a statement: a statement
+	// from long ago is none of this daemon's keys.
+	maxOffset = 5 * time.Minute
+)
 
 // Statement is what the identity key signs of a key: SHA-256 over
 // StatementLabel ‖ the statement's text, ECDSA P-256, ASN.1 DER.
@@ -30,7 +35,8 @@ type Statement struct {
 	Suite        string `json:"suite"`
 	NotBefore    string `json:"notBefore"` // RFC 3339, UTC
 	NotAfter     string `json:"notAfter"`
-	Installation string `json:"installation"` // 16 bytes, 0x and hexadecimal
+	Installation string `json:"installation"`   // 16 bytes, 0x and hexadecimal
+	Time         string `json:"time,omitempty"` // the daemon's clock, at most StatementAge before it was given
 }
 
 func statementDigest(text string) [32]byte {
@@ -57,10 +63,19 @@ func Verify(identity *ecdsa.PublicKey, text string, signature []byte, now time.T
 	if err != nil {
 		return nil, ErrIdentity
 	}
-	if now.Before(k.NotBefore.Add(-skew)) || now.After(k.NotAfter.Add(skew)) {
+	if !k.valid(now) {
 		return nil, ErrKeyTime
 	}
 	return k, nil
+}
+
+// valid sets the key's clock, and looks at it.
+func (k *Key) valid(now time.Time) bool {
+	k.verified = now
+	if k.time.IsZero() {
+		return !now.Before(k.NotBefore.Add(-skew)) && !now.After(k.NotAfter.Add(skew))
+	}
+	return now.Sub(k.time).Abs() <= maxOffset && !k.time.Before(k.NotBefore) && !k.time.After(k.NotAfter)
 }
 
 func (s *Statement) key() (*Key, error) {
@@ -68,7 +83,7 @@ func (s *Statement) key() (*Key, error) {
 		return nil, errors.New("unknown suite")
 	}
 	var k Key
-	var errs [6]error
+	var errs [7]error
 	var id, installation, public []byte
 	id, errs[0] = hex.DecodeString(trimHex(s.KeyID))
 	installation, errs[1] = hex.DecodeString(trimHex(s.Installation))
@@ -77,6 +92,9 @@ func (s *Statement) key() (*Key, error) {
 	k.NotAfter, errs[4] = time.Parse(time.RFC3339, s.NotAfter)
 	kem, _, _ := suite()
 	k.public, errs[5] = kem.NewPublicKey(public)
+	if s.Time != "" {
+		k.time, errs[6] = time.Parse(time.RFC3339, s.Time)
+	}
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
 	}

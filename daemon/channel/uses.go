@@ -34,9 +34,9 @@ func (u *Use) Finish(answer []byte, failure error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	u.failure = failure
-	if len(answer) > 0 && r.uses.bytes+len(answer) <= r.AnswerBytes {
-		u.answer = answer
-		r.uses.bytes += len(answer)
+	own := r.uses.perUID[u.peer.UID]
+	if own.bytes+len(answer) <= r.AnswerBytesPerUID && r.uses.bytes+len(answer) <= r.AnswerBytes {
+		r.uses.keep(u, answer)
 	}
 	close(u.done)
 }
@@ -64,9 +64,15 @@ func (u *Use) Wait(ctx context.Context) ([]byte, error) {
 // dropped for another.
 type uses struct {
 	byNonce map[[32]byte]*Use
-	perUID  map[uint32]int
+	perUID  map[uint32]load
 	bytes   int
 	queue   []*Use // in the order of their coming
+}
+
+// load is what one user has in here.
+type load struct {
+	blocks int
+	bytes  int // of kept answers
 }
 
 func (s *uses) again(peer Peer, nonce, exact [32]byte) (*Use, error) {
@@ -82,8 +88,18 @@ func (s *uses) again(peer Peer, nonce, exact [32]byte) (*Use, error) {
 
 func (s *uses) add(u *Use) {
 	s.byNonce[u.nonce] = u
-	s.perUID[u.peer.UID]++
+	own := s.perUID[u.peer.UID]
+	own.blocks++
+	s.perUID[u.peer.UID] = own
 	s.queue = append(s.queue, u)
+}
+
+func (s *uses) keep(u *Use, answer []byte) {
+	own := s.perUID[u.peer.UID]
+	own.bytes += len(answer)
+	s.perUID[u.peer.UID] = own
+	s.bytes += len(answer)
+	u.answer = answer
 }
 
 // prune forgets uses whose blocks have expired and whose requests have ended.
@@ -114,7 +130,11 @@ func (u *Use) ended() bool {
 func (s *uses) remove(u *Use) {
 	delete(s.byNonce, u.nonce)
 	s.bytes -= len(u.answer)
-	if s.perUID[u.peer.UID]--; s.perUID[u.peer.UID] <= 0 {
+	own := s.perUID[u.peer.UID]
+	own.blocks--
+	own.bytes -= len(u.answer)
+	s.perUID[u.peer.UID] = own
+	if own.blocks <= 0 {
 		delete(s.perUID, u.peer.UID)
 	}
 }

@@ -244,6 +244,7 @@ func (l Limits) check() error {
 		between("limits.unlocks", l.Unlocks, 0, 100000),
 		between("limits.unlocks_per_uid", l.UnlocksPerUID, 0, 100000),
 		between("limits.changes_per_minute", l.ChangesPerMinute, 1, 100000),
+		between("limits.sealed_pins", l.SealedPINs, 1, 262144),
 		lasting("limits.idle_timeout", l.IdleTimeout, 24*time.Hour),
 		lasting("limits.write_timeout", l.WriteTimeout, time.Hour),
 		lasting("limits.request_timeout", l.RequestTimeout, time.Hour),

@@ -129,6 +129,7 @@ type Limits struct {
 	RequestTimeout    Duration `toml:"request_timeout"`
 	Unlocks           int      `toml:"unlocks"`         // wallets unlocked at a time
 	UnlocksPerUID     int      `toml:"unlocks_per_uid"` // of which one uid holds so many at most; 0: half of them
+	SealedPINs        int      `toml:"sealed_pins"`     // of one uid, kept in mind until they expire
 	// ChangesPerMinute are those of one uid that no PIN check comes before.
 	ChangesPerMinute int `toml:"changes_per_minute"`
 }
@@ -173,7 +174,7 @@ func Default() Config {
 		Wallets: Wallets{DeleteGrace: second(30 * 24 * 3600)},
 		Limits: Limits{MessageBytes: 2 << 20, Depth: 64, Batch: 64, InFlight: 32, InFlightPerUID: 128, InFlightBytes: 64 << 20,
 			Connections: 256, ConnectionsPerUID: 64, IdleTimeout: second(600), WriteTimeout: second(30),
-			RequestTimeout: second(60), Unlocks: 1000, ChangesPerMinute: 600},
+			RequestTimeout: second(60), Unlocks: 1000, ChangesPerMinute: 600, SealedPINs: 16384},
 		Guard:    Guard{Anchor: "orderly", Handle: 0x01800151, UncleanHandle: 0x01800152},
 		Log:      Log{Level: "info", Format: "text"},
 		Metrics:  Metrics{Mode: "0660"},

@@ -1,6 +1,7 @@
 package guard
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -21,7 +22,7 @@ var ErrNothingToAccept = errors.New("the database is the one that the TPM's coun
 // in the counters of c, which may be new ones. The caller has recorded who
 // wanted it.
 func Accept[T Tx](ctx context.Context, c Config[T]) (*Ledger[T], error) {
-	return anew(ctx, c, func(ctx context.Context, l *Ledger[T]) error {
+	return anew(ctx, c, nil, func(ctx context.Context, l *Ledger[T]) error {
 		l.root.Accepted = newAcceptance()
 		return l.rebuild(ctx)
 	})
@@ -39,16 +40,30 @@ func newAcceptance() uint64 {
 	}
 }
 
-// Acknowledge is Accept for a database that the caller has just found to be the
-// latest: no wallet loses attempts.
-func Acknowledge[T Tx](ctx context.Context, c Config[T]) (*Ledger[T], error) {
-	return anew(ctx, c, func(context.Context, *Ledger[T]) error { return nil })
+// Acknowledge is Accept for the database of l, which was opened, and not refused:
+// no wallet loses attempts. It must be the very one still, and no other file that
+// was put in its place meanwhile.
+func (l *Ledger[T]) Acknowledge(ctx context.Context, c Config[T]) (*Ledger[T], error) {
+	l.turn <- struct{}{}
+	defer func() { <-l.turn }()
+	if err := l.ready(ctx); err != nil {
+		return nil, err
+	}
+	if err := l.confirm(ctx); err != nil {
+		return nil, err
+	}
+	return anew(ctx, c, l, func(context.Context, *Ledger[T]) error { return nil })
 }
 
-func anew[T Tx](ctx context.Context, c Config[T], change func(context.Context, *Ledger[T]) error) (*Ledger[T], error) {
+// anew begins an epoch of the database. With known, it must be what known stands
+// for; without, it is taken as it is.
+func anew[T Tx](ctx context.Context, c Config[T], known *Ledger[T], change func(context.Context, *Ledger[T]) error) (*Ledger[T], error) {
 	l := &Ledger[T]{Config: c, turn: make(chan struct{}, 1)}
 	if err := l.read(ctx); err != nil {
 		return nil, err
+	}
+	if known != nil && !bytes.Equal(l.stored, known.stored) {
+		return nil, fmt.Errorf("%w: %w", ErrRefused, ErrTree)
 	}
 	if c.Missing != nil {
 		return nil, fmt.Errorf("%w: %w", ErrAnchorMissing, c.Missing)
@@ -56,6 +71,9 @@ func anew[T Tx](ctx context.Context, c Config[T], change func(context.Context, *
 	l.root.Epoch++
 	if err := l.adoptCounters(ctx); err != nil {
 		return nil, err
+	}
+	if known != nil && bytes.Equal(l.root.AnchorName, known.root.AnchorName) && l.root.AnchorValue != known.root.AnchorValue {
+		return nil, fmt.Errorf("%w: %w", ErrRefused, ErrAnchorMoved)
 	}
 	if err := change(ctx, l); err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package wallet
 
 import (
+	"bytes"
 	"context"
 	"crypto/subtle"
 
@@ -15,6 +16,7 @@ type ChangePINRequest struct {
 	Wallet      seal.ID
 	PIN, NewPIN []byte
 	Digest      [32]byte // of the parameters without the PINs
+	Repetition
 }
 
 // SetPolicyRequest asks for another policy.
@@ -25,6 +27,7 @@ type SetPolicyRequest struct {
 	Policy    policy.Policy
 	PIN       []byte
 	Digest    [32]byte // of the parameters without the PIN
+	Repetition
 }
 
 // Changed is the answer to a PIN change or a new policy.
@@ -36,11 +39,12 @@ type Changed struct {
 
 // ChangePIN seals the wallet's keys anew under another PIN: in one transaction,
 // idempotent as Create is. The address stays, and the old ciphertext is gone
-// from the record. Unlocks of the wallet end. A retry is answered by its request
-// id, whatever PINs it has: nothing that could verify a PIN is stored for it.
+// from the record. Unlocks of the wallet end. Nothing that could verify a PIN is
+// stored for a retry: what shows that the change is in force is that the new PIN
+// opens the wallet.
 func (s *Service) ChangePIN(ctx context.Context, r *ChangePINRequest) (*Changed, error) {
 	c := &resealing{peer: r.Peer, method: "changePin", requestID: r.RequestID, wallet: r.Wallet,
-		pin: r.PIN, newPIN: r.NewPIN, digest: r.Digest}
+		pin: r.PIN, newPIN: r.NewPIN, digest: r.Digest, repetition: r.Repetition, holds: usable}
 	c.check = func() error {
 		if subtle.ConstantTimeCompare(r.PIN, r.NewPIN) == 1 {
 			return &FieldError{"newPin", "is the old one"}
@@ -62,8 +66,14 @@ func (s *Service) SetPolicy(ctx context.Context, r *SetPolicyRequest) (*Changed,
 		return nil, &FieldError{"policy", err.Error()}
 	}
 	c := &resealing{peer: r.Peer, method: "setPolicy", requestID: r.RequestID, wallet: r.Wallet,
-		pin: r.PIN, newPIN: r.PIN, digest: r.Digest}
+		pin: r.PIN, newPIN: r.PIN, digest: r.Digest, repetition: r.Repetition}
 	c.check = func() error { return nil }
+	c.holds = func(p *seal.Parsed) error {
+		if !bytes.Equal(p.Header.Policy, rules) { // another one took its place
+			return ErrRequestReused
+		}
+		return usable(p)
+	}
 	c.apply = func(o *opened, _ int64) error {
 		o.Header.Policy = rules
 		return nil
@@ -79,7 +89,9 @@ type resealing struct {
 	wallet      seal.ID
 	pin, newPIN []byte
 	digest      [32]byte
-	check       func() error // before anything is charged
+	repetition  Repetition
+	check       func() error             // before anything is charged
+	holds       func(*seal.Parsed) error // whether a change that was made is in force still
 	apply       func(o *opened, now int64) error
 }
 
@@ -95,25 +107,10 @@ func (s *Service) reseal(ctx context.Context, c *resealing) (*Changed, error) {
 	if err != nil {
 		return nil, err
 	}
-	done, existing, err := once(ctx, s, c.event("ok"), func() (*Changed, error) { return s.resealedBefore(ctx, c, key) }, func() error {
-		if err := c.check(); err != nil {
-			return err
-		}
-		_, err := s.withPIN(ctx, c.peer, c.wallet, c.pin, usable, func(o *opened) error {
-			return s.resealOpened(ctx, c, key, o)
-		})
-		return s.lined(ctx, c.event(""), err)
-	})
+	d, existing, err := s.once(ctx, &idempotent{key: key, digest: c.digest, event: c.event("ok"),
+		run:   func() error { return s.resealOnce(ctx, c, key) },
+		again: func(*done) error { return s.confirm(ctx, c.repetition, c.event("ok"), c.newPIN, c.holds) }})
 	if err != nil {
-		return nil, err
-	}
-	done.Existing = existing
-	return done, nil
-}
-
-func (s *Service) resealedBefore(ctx context.Context, c *resealing, key RequestKey) (*Changed, error) {
-	d, err := s.repeated(ctx, key, c.digest)
-	if d == nil || err != nil {
 		return nil, err
 	}
 	info, err := s.Get(ctx, c.peer, d.Wallet)
@@ -121,10 +118,17 @@ func (s *Service) resealedBefore(ctx context.Context, c *resealing, key RequestK
 		return nil, err
 	}
 	receipt, err := s.receipt(ctx, c.method, d, info)
-	if err != nil {
-		return nil, err
+	return &Changed{Existing: existing, Info: info, Receipt: receipt}, err
+}
+
+func (s *Service) resealOnce(ctx context.Context, c *resealing, key RequestKey) error {
+	if err := c.check(); err != nil {
+		return err
 	}
-	return &Changed{Info: info, Receipt: receipt}, nil
+	_, err := s.withPIN(ctx, c.peer, c.wallet, c.pin, s.unlessDone(ctx, key, c.digest, usable), func(o *opened) error {
+		return s.resealOpened(ctx, c, key, o)
+	})
+	return s.noted(ctx, c.event("ok"), err)
 }
 
 func (s *Service) resealOpened(ctx context.Context, c *resealing, key RequestKey, o *opened) error {

@@ -23,11 +23,12 @@ type CreateRequest struct {
 	Policy     policy.Policy
 	PIN        []byte
 	Digest     [32]byte // of the parameters without the PIN
+	Repetition
 }
 
 // Created is the answer to a creation.
 type Created struct {
-	Existing bool // the request was carried out before; the PIN was not looked at
+	Existing bool // the request was carried out before
 	Info     *Info
 	Receipt  *Receipt
 }
@@ -47,8 +48,8 @@ func (r *CreateRequest) check() error {
 }
 
 // Create makes a wallet with one account. It is idempotent: the same request
-// id with the same parameters gives the wallet that it made, without looking
-// at the PIN.
+// id with the same parameters gives the wallet that it made, to its PIN; see
+// Repetition.
 func (s *Service) Create(ctx context.Context, r *CreateRequest) (*Created, error) {
 	if err := r.check(); err != nil {
 		return nil, err
@@ -57,27 +58,20 @@ func (s *Service) Create(ctx context.Context, r *CreateRequest) (*Created, error
 	if err != nil {
 		return nil, err
 	}
-	e := Event{Action: "createWallet", Peer: r.Peer, Digest: r.Digest[:]}
-	c, existing, err := once(ctx, s, e, func() (*Created, error) { return s.createdBefore(ctx, r, key) }, func() error {
-		if err := seal.CheckNew(r.PIN); err != nil {
-			return err
-		}
-		if err := s.rates.take(r.Peer.UID, time.Now()); err != nil {
-			return err
-		}
-		return s.create(ctx, r, key, e)
-	})
+	d, existing, err := s.once(ctx, &idempotent{key: key, digest: r.Digest, event: r.event(seal.ID{}, "ok"),
+		run: func() error {
+			if err := seal.CheckNew(r.PIN); err != nil {
+				return err
+			}
+			if err := s.rates.take(r.Peer.UID, time.Now()); err != nil {
+				return err
+			}
+			return s.create(ctx, r, key)
+		},
+		again: func(d *done) error {
+			return s.confirm(ctx, r.Repetition, r.event(d.Wallet, "ok"), r.PIN, usable)
+		}})
 	if err != nil {
-		return nil, err
-	}
-	c.Existing = existing
-	return c, nil
-}
-
-// createdBefore answers from what is stored; nil when the request is new.
-func (s *Service) createdBefore(ctx context.Context, r *CreateRequest, key RequestKey) (*Created, error) {
-	d, err := s.repeated(ctx, key, r.Digest)
-	if d == nil || err != nil {
 		return nil, err
 	}
 	info, err := s.Get(ctx, r.Peer, d.Wallet)
@@ -85,14 +79,15 @@ func (s *Service) createdBefore(ctx context.Context, r *CreateRequest, key Reque
 		return nil, err
 	}
 	receipt, err := s.receipt(ctx, "createWallet", d, info)
-	if err != nil {
-		return nil, err
-	}
-	return &Created{Info: info, Receipt: receipt}, nil
+	return &Created{Existing: existing, Info: info, Receipt: receipt}, err
+}
+
+func (r *CreateRequest) event(id seal.ID, result string) Event {
+	return Event{Action: "createWallet", Peer: r.Peer, Wallet: id, Digest: r.Digest[:], Result: result}
 }
 
 // create makes and stores the wallet and writes the audit line.
-func (s *Service) create(ctx context.Context, r *CreateRequest, key RequestKey, e Event) error {
+func (s *Service) create(ctx context.Context, r *CreateRequest, key RequestKey) error {
 	var id seal.ID
 	rand.Read(id[:])
 	now := s.Now().Unix()
@@ -109,11 +104,10 @@ func (s *Service) create(ctx context.Context, r *CreateRequest, key RequestKey, 
 	if err := s.forge(ctx, r, &n); err != nil {
 		return err
 	}
-	e.Wallet, e.Result = id, "ok"
 	if err := s.Store.Create(ctx, n); err != nil {
-		return s.lined(ctx, e, err)
+		return s.noted(ctx, r.event(id, ""), err)
 	}
-	return s.audit(ctx, e)
+	return s.audit(ctx, r.event(id, "ok"))
 }
 
 // forge makes the keys: the token's root pair first, so that the token cannot

@@ -14,7 +14,7 @@ func TestCreateIsIdempotent(t *testing.T) {
 	b := newBench(t)
 	first := b.create(t, "r")
 	again := b.creation("r")
-	again.PIN = []byte("not looked at")
+	again.PIN, again.Unproven = []byte("not looked at"), true
 	c, err := b.Create(context.Background(), again)
 	if err != nil || !c.Existing || c.Info.Header.Wallet != first.Info.Header.Wallet {
 		t.Fatalf("the same request again: %+v, %v", c, err)
@@ -129,7 +129,7 @@ func TestDeriveIsIdempotent(t *testing.T) {
 		t.Fatalf("%+v, %v", first, err)
 	}
 	again := request()
-	again.PIN = nil
+	again.PIN, again.Unproven = nil, true
 	second, err := b.Derive(context.Background(), again)
 	if err != nil || !second.Existing || second.Receipt.Statement != first.Receipt.Statement {
 		t.Errorf("the same request again: %+v, %v", second, err)

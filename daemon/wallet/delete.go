@@ -16,6 +16,7 @@ type DeleteRequest struct {
 	Wallet    seal.ID
 	PIN       []byte // nil: by an operator
 	Digest    [32]byte
+	Repetition
 }
 
 // DeletedWallet is the answer to a deletion.
@@ -26,7 +27,8 @@ type DeletedWallet struct {
 }
 
 // Delete puts a tombstone on a wallet: it cannot be used any more, and an
-// operator can restore it until it is purged. It is idempotent as Create is.
+// operator can restore it until it is purged. It is idempotent; a repetition
+// needs no PIN, since nothing opens the wallet any more.
 func (s *Service) Delete(ctx context.Context, r *DeleteRequest) (*DeletedWallet, error) {
 	if err := checkText("requestId", r.RequestID, 1, maxRequestID); err != nil {
 		return nil, err
@@ -35,23 +37,10 @@ func (s *Service) Delete(ctx context.Context, r *DeleteRequest) (*DeletedWallet,
 	if err != nil {
 		return nil, err
 	}
-	d, existing, err := once(ctx, s, r.event("ok"), func() (*DeletedWallet, error) { return s.deletedBefore(ctx, r, key) }, func() error {
-		return s.lined(ctx, r.event(""), s.delete(ctx, r, key))
-	})
+	d, existing, err := s.once(ctx, &idempotent{key: key, digest: r.Digest, event: r.event("ok"),
+		run:   func() error { return s.noted(ctx, r.event("ok"), s.delete(ctx, r, key)) },
+		again: func(*done) error { return s.stillDeleted(ctx, r) }})
 	if err != nil {
-		return nil, err
-	}
-	d.Existing = existing
-	return d, nil
-}
-
-func (r *DeleteRequest) event(result string) Event {
-	return Event{Action: "deleteWallet", Peer: r.Peer, Wallet: r.Wallet, Digest: r.Digest[:], Result: result}
-}
-
-func (s *Service) deletedBefore(ctx context.Context, r *DeleteRequest, key RequestKey) (*DeletedWallet, error) {
-	d, err := s.repeated(ctx, key, r.Digest)
-	if d == nil || err != nil {
 		return nil, err
 	}
 	p, err := s.loadFor(ctx, r.Actor, d.Wallet)
@@ -63,10 +52,23 @@ func (s *Service) deletedBefore(ctx context.Context, r *DeleteRequest, key Reque
 		return nil, err
 	}
 	receipt, err := s.receipt(ctx, "deleteWallet", d, info)
-	if err != nil {
-		return nil, err
+	return &DeletedWallet{Existing: existing, Info: info, Receipt: receipt}, err
+}
+
+func (r *DeleteRequest) event(result string) Event {
+	return Event{Action: "deleteWallet", Peer: r.Peer, Wallet: r.Wallet, Digest: r.Digest[:], Result: result}
+}
+
+// stillDeleted refuses to prove a deletion that an operator took back.
+func (s *Service) stillDeleted(ctx context.Context, r *DeleteRequest) error {
+	if r.Unproven {
+		return nil
 	}
-	return &DeletedWallet{Info: info, Receipt: receipt}, nil
+	p, err := s.loadFor(ctx, r.Actor, r.Wallet)
+	if err == nil && p.State.Deleted == 0 {
+		err = ErrRequestReused
+	}
+	return err
 }
 
 func (s *Service) delete(ctx context.Context, r *DeleteRequest, key RequestKey) error {
@@ -85,7 +87,7 @@ func (s *Service) delete(ctx context.Context, r *DeleteRequest, key RequestKey) 
 		defer done()
 		return s.bury(ctx, r, key)
 	}
-	_, err := s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, deletable, func(o *opened) error {
+	_, err := s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, s.unlessDone(ctx, key, r.Digest, deletable), func(o *opened) error {
 		o.rewritten = true
 		return s.bury(ctx, r, key)
 	})
@@ -107,9 +109,10 @@ func (s *Service) bury(ctx context.Context, r *DeleteRequest, key RequestKey) er
 	if err != nil {
 		return err
 	}
+	check := s.unlessDone(ctx, key, r.Digest, deletable)
 	_, err = s.changeInTurn(ctx, &stateChange{actor: r.Actor, action: "deleteWallet", wallet: r.Wallet, request: request,
 		apply: func(p *seal.Parsed) error {
-			if err := deletable(p); err != nil {
+			if err := check(p); err != nil {
 				return err
 			}
 			p.State.Deleted = now

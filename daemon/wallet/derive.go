@@ -15,6 +15,7 @@ type DeriveRequest struct {
 	Count     int // 1 to MaxDerive
 	PIN       []byte
 	Digest    [32]byte // of the parameters without the PIN
+	Repetition
 }
 
 // MaxDerive is how many accounts one request may add.
@@ -42,17 +43,18 @@ func (s *Service) Derive(ctx context.Context, r *DeriveRequest) (*Derived, error
 	if err != nil {
 		return nil, err
 	}
-	d, existing, err := once(ctx, s, r.event("ok"), func() (*Derived, error) { return s.derivedBefore(ctx, r, key) }, func() error {
-		_, err := s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, r.check, func(o *opened) error {
-			return s.addAccounts(ctx, r, key, o)
-		})
-		return s.lined(ctx, r.event(""), err)
-	})
+	d, existing, err := s.once(ctx, &idempotent{key: key, digest: r.Digest, event: r.event("ok"),
+		run: func() error {
+			_, err := s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, s.unlessDone(ctx, key, r.Digest, r.check), func(o *opened) error {
+				return s.addAccounts(ctx, r, key, o)
+			})
+			return s.noted(ctx, r.event("ok"), err)
+		},
+		again: func(*done) error { return s.confirm(ctx, r.Repetition, r.event("ok"), r.PIN, usable) }})
 	if err != nil {
 		return nil, err
 	}
-	d.Existing = existing
-	return d, nil
+	return s.derived(ctx, r, d, existing)
 }
 
 func (r *DeriveRequest) event(result string) Event {
@@ -69,24 +71,18 @@ func (r *DeriveRequest) check(p *seal.Parsed) error {
 	return nil
 }
 
-func (s *Service) derivedBefore(ctx context.Context, r *DeriveRequest, key RequestKey) (*Derived, error) {
-	done, err := s.repeated(ctx, key, r.Digest)
-	if done == nil || err != nil {
-		return nil, err
-	}
-	info, err := s.Get(ctx, r.Peer, done.Wallet)
+// derived answers from what is stored.
+func (s *Service) derived(ctx context.Context, r *DeriveRequest, d *done, existing bool) (*Derived, error) {
+	info, err := s.Get(ctx, r.Peer, d.Wallet)
 	if err != nil {
 		return nil, err
 	}
-	first, last := int64(done.Account), int64(done.Account)+int64(r.Count)
+	first, last := int64(d.Account), int64(d.Account)+int64(r.Count)
 	if last > int64(len(info.Header.Accounts)) {
 		return nil, seal.ErrCorrupt
 	}
-	receipt, err := s.receiptFor(ctx, "deriveAccount", done, info, r.Count)
-	if err != nil {
-		return nil, err
-	}
-	return &Derived{Accounts: info.Header.Accounts[first:last], Info: info, Receipt: receipt}, nil
+	receipt, err := s.receiptFor(ctx, "deriveAccount", d, info, r.Count)
+	return &Derived{Existing: existing, Accounts: info.Header.Accounts[first:last], Info: info, Receipt: receipt}, err
 }
 
 // addAccounts makes the accounts, seals the record anew and stores it.

@@ -10,8 +10,8 @@ var (
 	// belongs to another relay: the two are not told apart.
 	ErrNotFound = errors.New("no such wallet or account")
 	// ErrRequestReused is returned when a request id comes again with other
-	// content.
-	ErrRequestReused = errors.New("this request id was used with other parameters")
+	// content, or when what it made is not in force any more.
+	ErrRequestReused = errors.New("this request id was used before, with other parameters or for what was changed since")
 	// ErrConflict is returned when the record changed between reading and
 	// writing it; nothing was written.
 	ErrConflict = errors.New("the wallet was changed at the same time")

@@ -171,7 +171,7 @@ func (s *Service) begin(ctx context.Context, a Actor, action string, wallet seal
 // has its line too: the change may have been made.
 func (s *Service) change(ctx context.Context, c *stateChange) (*Info, error) {
 	info, err := s.awaitTurn(ctx, c)
-	return info, s.lined(ctx, c.event(""), err)
+	return info, s.noted(ctx, c.event(""), err)
 }
 
 func (s *Service) awaitTurn(ctx context.Context, c *stateChange) (*Info, error) {

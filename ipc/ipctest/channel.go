@@ -35,7 +35,7 @@ func NewChannel(t testing.TB) *Channel {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := channel.Config{Now: time.Now, PerUID: 64, Total: 64, AnswerBytes: 1 << 20,
+	config := channel.Config{Now: time.Now, PerUID: 64, Total: 64, AnswerBytesPerUID: 1 << 20, AnswerBytes: 1 << 20,
 		Sign: func(_ context.Context, digest [32]byte) ([]byte, error) {
 			return ecdsa.SignASN1(rand.Reader, identity, digest[:])
 		}}

@@ -2,8 +2,6 @@
 export interface PinKey {
   statement: string
   signature: string
-  /** The daemon's clock, RFC 3339. */
-  time?: string
   [member: string]: unknown
 }
 
@@ -61,12 +59,15 @@ export declare class ClockError extends Error {}
 export declare class KeyExpiredError extends Error {}
 /** The answer does not come from the daemon that the PIN was sealed for. */
 export declare class ProofError extends Error {}
-/** An error of the daemon. */
+/**
+ * An error of the daemon. One that is not proven has a reason from before the PIN was
+ * opened; the back end may have invented it for a request that was carried out.
+ */
 export declare class SigildError extends Error {
   code?: number
   /** The stable name of what happened, such as "wrongPin". */
   reason?: string
   data: Record<string, unknown>
-  /** Whether it was proven to be the daemon's. */
+  /** Whether reason and data were proven to be the daemon's; message and code never are. */
   proven: boolean
 }

@@ -3,6 +3,7 @@
 import { canonical } from './canonical.js'
 import { concat, fromHex, sha256, utf8 } from './bytes.js'
 import { ProofError, SigildError } from './errors.js'
+import { withoutProof } from './reasons.js'
 
 const kinds = { result: 1, error: 2 }
 
@@ -27,8 +28,9 @@ export class Answers {
     if (data.proof !== undefined) {
       throw new SigildError(answer.error, await this.#proven('error', data), true)
     }
-    // An error from before the PIN was looked at has no proof, and costs nothing.
-    if (data.attemptsLeft !== undefined || data.lockedUntil !== undefined || data.charged === true) {
+    // An error from before the block was opened has no proof, and says nothing of
+    // the wallet. It may be a lie: the request may have been carried out.
+    if (!withoutProof.has(data.reason) || data.attemptsLeft !== undefined || data.lockedUntil !== undefined || data.charged === true) {
       throw new ProofError()
     }
     throw new SigildError(answer.error, data, false)

@@ -6,7 +6,7 @@ import { XWing } from '@hpke/hybridkem-x-wing'
 import { Answers } from './answer.js'
 import { bigEndian, concat, sha256, toHex, utf8 } from './bytes.js'
 import { canonical, plainJSON } from './canonical.js'
-import { ClockError, KeyExpiredError } from './errors.js'
+import { KeyExpiredError } from './errors.js'
 import { importIdentity, verifyStatement } from './identity.js'
 
 const sealLabel = 'sigild/pin/v1'
@@ -16,9 +16,6 @@ const maxPIN = 64
 
 /** A block expires so many milliseconds ahead; the daemon takes up to 120 seconds. */
 const lifetime = 60_000
-
-/** How far this device's clock may be from the daemon's. */
-const maxOffset = 300_000
 
 const suite = new CipherSuite({ kem: new XWing(), kdf: new HkdfSha256(), aead: new Aes256Gcm() })
 
@@ -30,10 +27,9 @@ export class PinChannel {
   /** open verifies a result of sigild_pinKey under the pinned identity key. */
   static async open(pinKey, { identityKey, now = Date.now }) {
     const identity = await importIdentity(identityKey)
-    const offset = clockOffset(pinKey?.time, now())
     const c = new PinChannel()
-    c.#now = () => now() + offset
-    c.#statement = await verifyStatement(identity, pinKey?.statement, pinKey?.signature, c.#now())
+    c.#statement = await verifyStatement(identity, pinKey?.statement, pinKey?.signature, now())
+    c.#now = () => now() + c.#statement.offset
     c.#publicKey = await suite.kem.deserializePublicKey(c.#statement.publicKey)
     return c
   }
@@ -106,20 +102,6 @@ function pinBytes(pin) {
     throw new RangeError('a PIN has 1 to 64 bytes')
   }
   return bytes
-}
-
-/**
- * clockOffset is how far the daemon's clock is ahead of this one. The time is
- * not signed: a relay that lies can only make blocks expire earlier, or up to
- * five minutes later.
- */
-function clockOffset(time, now) {
-  if (time === undefined) return 0
-  const offset = Date.parse(time) - now
-  if (!(Math.abs(offset) <= maxOffset)) {
-    throw new ClockError('the clock of this device is more than five minutes from that of the daemon')
-  }
-  return Math.abs(offset) < 2000 ? 0 : offset // times are in whole seconds
 }
 
 const rfc3339 = (seconds) => new Date(seconds * 1000).toISOString().replace('.000Z', 'Z')

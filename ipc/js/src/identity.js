@@ -2,13 +2,16 @@
 // about a PIN key.
 
 import { concat, fromHex, utf8 } from './bytes.js'
-import { IdentityError } from './errors.js'
+import { ClockError, IdentityError } from './errors.js'
 
 const label = 'sigild/pin-key/v1\n'
 const suiteName = 'MLKEM768-X25519/HKDF-SHA256/AES-256-GCM'
 
-/** How far the clocks of client and daemon may be apart when a key's validity is looked at. */
+/** How far the clocks of client and daemon may be apart when the validity of a key is looked at whose statement has no time. */
 const skew = 120_000
+
+/** How far this device's clock may be from the time in a statement: one from long ago is of none of the daemon's keys. */
+const maxOffset = 300_000
 
 /** importIdentity reads the uncompressed point, 65 bytes. */
 export async function importIdentity(key) {
@@ -19,7 +22,11 @@ export async function importIdentity(key) {
   return crypto.subtle.importKey('raw', point, { name: 'ECDSA', namedCurve: 'P-256' }, false, ['verify'])
 }
 
-/** verifyStatement gives what the identity key signed, or throws an IdentityError. */
+/**
+ * verifyStatement gives what the identity key signed, or throws an IdentityError or
+ * a ClockError. Its offset is how far the daemon's clock is ahead of now, as far as the
+ * statement tells: never more, so that no relay can have a block live for longer.
+ */
 export async function verifyStatement(identity, text, signature, now) {
   const raw = fromDER(fromHex(signature))
   if (typeof text !== 'string' || raw === null) throw new IdentityError()
@@ -27,10 +34,20 @@ export async function verifyStatement(identity, text, signature, now) {
   const algorithm = { name: 'ECDSA', hash: 'SHA-256' }
   if (!(await crypto.subtle.verify(algorithm, identity, raw, signed))) throw new IdentityError()
   const statement = parse(text)
-  if (now < statement.notBefore - skew || now > statement.notAfter + skew) {
+  statement.offset = offsetOf(statement, now)
+  return statement
+}
+
+function offsetOf({ notBefore, notAfter, time }, now) {
+  const slack = time === undefined ? skew : 0
+  const daemon = time ?? now
+  if (daemon < notBefore - slack || daemon > notAfter + slack) {
     throw new IdentityError('the PIN key is not valid at this time: compare the clocks')
   }
-  return statement
+  if (Math.abs(daemon - now) > maxOffset) {
+    throw new ClockError('the clock of this device is more than five minutes from that of the daemon')
+  }
+  return daemon - now
 }
 
 function parse(text) {
@@ -43,9 +60,10 @@ function parse(text) {
   const out = {
     keyId: fromHex(s?.keyId), publicKey: fromHex(s?.publicKey), installation: fromHex(s?.installation),
     notBefore: Date.parse(s?.notBefore), notAfter: Date.parse(s?.notAfter),
+    time: s?.time === undefined ? undefined : Date.parse(s.time),
   }
   const sound = s?.suite === suiteName && out.keyId?.length === 16 && out.publicKey?.length === 1216 &&
-    out.installation?.length === 16 && Number.isFinite(out.notBefore) && Number.isFinite(out.notAfter)
+    out.installation?.length === 16 && [out.notBefore, out.notAfter, out.time ?? 0].every(Number.isFinite)
   if (!sound) throw new IdentityError()
   return out
 }

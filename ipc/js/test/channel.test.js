@@ -12,11 +12,20 @@ import { fromHex, toHex, utf8 } from '../src/bytes.js'
 import { canonical, plainJSON } from '../src/canonical.js'
 import { associatedData, paramsDigest, plaintext } from '../src/channel.js'
 import { fromDER } from '../src/identity.js'
+import { withoutProof } from '../src/reasons.js'
 
 const vectors = JSON.parse(await readFile(new URL('../../../testdata/vectors/pin-channel.json', import.meta.url), 'utf8'))
 const suite = new CipherSuite({ kem: new XWing(), kdf: new HkdfSha256(), aead: new Aes256Gcm() })
 const noon = Date.parse('2026-07-01T10:30:00Z')
 const options = { identityKey: vectors.identityKey, now: () => noon }
+
+/** documentedReasons are all that the daemon has. */
+async function documentedReasons() {
+  const text = await readFile(new URL('../../../docs/errors.md', import.meta.url), 'utf8')
+  const reasons = Array.from(text.matchAll(/^\| `(\w+)` \|/gm), (m) => m[1])
+  assert.ok(reasons.length > 40 && [...withoutProof].every((r) => reasons.includes(r)))
+  return reasons
+}
 
 /** recipient opens a block as the daemon does. */
 async function recipient(enc, privateKey = vectors.privateKey) {
@@ -61,11 +70,14 @@ test('what is sealed is what the daemon opens', async () => {
   assert.equal(toHex(plain), toHex(plaintext('271828')))
 })
 
+/** own is an installation of this test: it signs statements of its own. */
+const own = generateKeyPairSync('ec', { namedCurve: 'P-256' })
+const point = own.publicKey.export({ type: 'spki', format: 'der' }).subarray(-65)
+const pinned = { identityKey: new Uint8Array(point), now: () => noon }
+const signed = (statement) => ({ statement, signature: toHex(sign('sha256', 'sigild/pin-key/v1\n' + statement, own.privateKey)) })
+const timed = (time) => signed(JSON.stringify({ ...JSON.parse(vectors.statement), time }))
+
 test('a key that the identity key did not sign', async () => {
-  const other = generateKeyPairSync('ec', { namedCurve: 'P-256' })
-  const point = other.publicKey.export({ type: 'spki', format: 'der' }).subarray(-65)
-  const signed = (statement) => ({ statement, signature: toHex(sign('sha256', 'sigild/pin-key/v1\n' + statement, other.privateKey)) })
-  const pinned = { identityKey: new Uint8Array(point), now: () => noon }
   await assert.rejects(PinChannel.open(vectors, pinned), IdentityError)
   await assert.rejects(PinChannel.open({ ...vectors, statement: vectors.statement + ' ' }, options), IdentityError)
   await assert.rejects(PinChannel.open({ ...vectors, signature: '0x30' }, options), IdentityError)
@@ -83,11 +95,18 @@ test('clocks', async () => {
   const at = (text) => ({ ...options, now: () => Date.parse(text) })
   await assert.rejects(PinChannel.open(vectors, at('2026-07-01T09:57:59Z')), IdentityError)
   await assert.rejects(PinChannel.open(vectors, at('2026-07-01T11:04:01Z')), IdentityError)
-  await assert.rejects(PinChannel.open({ ...vectors, time: '2026-07-01T10:35:01Z' }, options), ClockError)
-  await assert.rejects(PinChannel.open({ ...vectors, time: 'noon' }, options), ClockError)
-  const ahead = await PinChannel.open({ ...vectors, time: '2026-07-01T10:34:00Z' }, options)
-  const { params: [sent] } = await ahead.seal('m', {}, { pin: '271828' })
-  assert.equal(sent.sealedPin.expires, '2026-07-01T10:35:00Z')
+  const expiry = async (pinKey, o) => (await (await PinChannel.open(pinKey, o)).seal('m', {}, { pin: '271828' })).params[0].sealedPin.expires
+  // The time that is signed is believed, and no other.
+  assert.equal(await expiry({ ...vectors, time: '2026-07-01T10:34:00Z' }, options), '2026-07-01T10:31:00Z')
+  for (const time of ['2026-07-01T10:34:00Z', '2026-07-01T10:26:00Z', '2026-07-01T10:30:00Z']) {
+    assert.equal(Date.parse(await expiry({ ...timed(time), time: '2026-07-01T10:35:00Z' }, pinned)), Date.parse(time) + 60_000)
+  }
+  for (const time of ['2026-07-01T10:35:01Z', '2026-07-01T10:24:59Z']) {
+    await assert.rejects(PinChannel.open(timed(time), pinned), ClockError)
+  }
+  for (const time of ['noon', null, '', '2026-07-01T09:59:59Z', '2026-07-01T11:02:01Z']) {
+    await assert.rejects(PinChannel.open(timed(time), pinned), IdentityError)
+  }
   const late = await PinChannel.open(vectors, at('2026-07-01T11:01:30Z'))
   await assert.rejects(late.seal('m', {}, { pin: '271828' }), KeyExpiredError)
 })
@@ -116,8 +135,14 @@ test('answers that are not the daemon\'s', async () => {
     { ...b.failure, attemptsLeft: 8 }]) {
     await assert.rejects(error(data), ProofError)
   }
-  for (const data of [{ reason: 'overloaded', charged: false }, undefined, 'text']) {
-    await assert.rejects(error(data), (e) => e instanceof SigildError && !e.proven)
+  for (const data of [undefined, null, 'text', {}, { reason: null }, { reason: ['overloaded'] }, { reason: 'overloaded', attemptsLeft: 9 }]) {
+    await assert.rejects(error(data), ProofError)
+  }
+  for (const reason of await documentedReasons()) {
+    for (const data of [{ reason }, { reason, charged: false }]) {
+      const accepted = (e) => withoutProof.has(reason) ? e instanceof SigildError && !e.proven && e.reason === reason : e instanceof ProofError
+      await assert.rejects(error(data), accepted, reason)
+    }
   }
   for (const answer of [undefined, null, 'x', {}]) await assert.rejects(answers.open(answer), ProofError)
   const other = await Answers.create(fromHex(b.answerKey), utf8('another request'))
