@@ -1,7 +1,5 @@
 package policy
 
-import "errors"
-
 // Verdict is the kind of a decision's answer.
 type Verdict uint8
 
@@ -67,36 +65,6 @@ func (d Decision) String() string {
 		return d.Verdict.String()
 	}
 	return d.Verdict.String() + ": " + reason
-}
-
-var (
-	// ErrDenied is returned by Decision.Err for DENY.
-	ErrDenied = errors.New("policy: denied")
-	// ErrUndecided is returned by Decision.Err for UNKNOWN.
-	ErrUndecided = errors.New("policy: not decided")
-)
-
-// Error is a decision other than ALLOW, as an error. It matches ErrDenied or
-// ErrUndecided.
-type Error struct{ Decision Decision }
-
-// Error returns the decision in words.
-func (e *Error) Error() string { return "policy: " + e.Decision.String() }
-
-// Is makes errors.Is tell denied from not decided.
-func (e *Error) Is(target error) bool {
-	if e.Decision.Verdict == Deny {
-		return target == ErrDenied
-	}
-	return target == ErrUndecided
-}
-
-// Err returns nil for ALLOW, and an *Error for everything else.
-func (d Decision) Err() error {
-	if d.Allowed() {
-		return nil
-	}
-	return &Error{Decision: d}
 }
 
 func denied(rule Rule, reason string) Decision {
