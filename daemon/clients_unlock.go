@@ -21,20 +21,12 @@ func (d *Daemon) unlockFirst(ctx context.Context, peer wallet.Peer, address [20]
 	if errors.Is(err, wallet.ErrRelock) {
 		reason, why = "relock", "the token lost the unlocked keys"
 	}
-	account, lookup := d.accountAt(ctx, peer, address)
+	_, account, lookup := d.wallets.Find(ctx, peer, address)
 	if lookup != nil {
 		return lookup
 	}
 	return fmt.Errorf("%w: %v", &ipc.Error{Code: ipc.CodeUnauthorized, Reason: reason, Charged: new(bool),
 		Message: why + ": sigilctl " + unlockCommand(address, account, p.facts)}, err)
-}
-
-func (d *Daemon) accountAt(ctx context.Context, peer wallet.Peer, address [20]byte) (uint32, error) {
-	id, err := d.wallets.Find(ctx, peer, address)
-	if err != nil {
-		return 0, err
-	}
-	return d.accountOf(ctx, peer, target{address: eth.Checksum(address)}, id)
 }
 
 // unlockCommand gives the arguments of sigilctl whose terms allow what facts

@@ -158,16 +158,26 @@ func (d *Daemon) createWallet(ctx context.Context, c *call[ipc.CreateWalletParam
 }
 
 func (d *Daemon) getWallet(ctx context.Context, c *call[ipc.GetWalletParams]) (*ipc.WalletInfo, error) {
-	id, err := d.find(ctx, c.peer, c.params.WalletID, c.params.Address, c.params.ExternalID)
+	p := &c.params
+	if err := namedOnce(p.WalletID, p.Address, p.ExternalID); err != nil {
+		return nil, err
+	}
+	switch {
+	case p.ExternalID != "":
+		return shown(d.wallets.FindExternal(ctx, c.peer, p.ExternalID))
+	case p.Address != "":
+		a, err := parseAddress(p.Address)
+		if err != nil {
+			return nil, err
+		}
+		info, _, err := d.wallets.Find(ctx, c.peer, a)
+		return shown(info, err)
+	}
+	id, err := walletID(p.WalletID)
 	if err != nil {
 		return nil, err
 	}
-	r, err := d.wallets.Get(ctx, c.peer, id)
-	if err != nil {
-		return nil, err
-	}
-	info, err := walletInfo(r)
-	return &info, err
+	return shown(d.wallets.Get(ctx, c.peer, id))
 }
 
 const (
@@ -245,56 +255,18 @@ func unix(t *ipc.Time) int64 {
 	return t.Unix()
 }
 
-// accountOf gives the index that a request names, 0 by default, or the one of
-// its address; when it gives both they must agree.
-func (d *Daemon) accountOf(ctx context.Context, peer wallet.Peer, t target, id seal.ID) (uint32, error) {
-	if t.address == "" {
-		if t.account == nil {
-			return 0, nil
-		}
-		return *t.account, nil
-	}
-	info, err := d.wallets.Get(ctx, peer, id)
-	if err != nil {
-		return 0, err
-	}
-	address, err := parseAddress(t.address)
-	if err != nil {
-		return 0, err
-	}
-	for _, a := range info.Header.Accounts {
-		if [20]byte(a.Address) != address {
-			continue
-		}
-		if t.account != nil && *t.account != a.Index {
-			return 0, ipc.InvalidParams("account", "is not the account of this address")
-		}
-		return a.Index, nil
-	}
-	return 0, wallet.ErrNotFound
-}
-
-// find resolves exactly one of wallet id, address and external id.
-func (d *Daemon) find(ctx context.Context, peer wallet.Peer, id ipc.Hex, address, externalID string) (seal.ID, error) {
+// namedOnce wants exactly one of wallet id, address and external id.
+func namedOnce(id ipc.Hex, address, externalID string) error {
 	given := 0
 	for _, has := range []bool{len(id) > 0, address != "", externalID != ""} {
 		if has {
 			given++
 		}
 	}
-	switch {
-	case given != 1:
-		return seal.ID{}, ipc.InvalidParams("walletId", "name the wallet in exactly one way")
-	case len(id) > 0:
-		return walletID(id)
-	case externalID != "":
-		return d.wallets.FindExternal(ctx, peer, externalID)
+	if given != 1 {
+		return ipc.InvalidParams("walletId", "name the wallet in exactly one way")
 	}
-	a, err := parseAddress(address)
-	if err != nil {
-		return seal.ID{}, err
-	}
-	return d.wallets.Find(ctx, peer, a)
+	return nil
 }
 
 func walletID(id ipc.Hex) (seal.ID, error) {

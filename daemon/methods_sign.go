@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/sigild/sigild/daemon/eth"
+	"github.com/sigild/sigild/daemon/seal"
 	"github.com/sigild/sigild/daemon/wallet"
 	"github.com/sigild/sigild/ipc"
 )
@@ -17,6 +18,7 @@ type payload struct {
 	digest [32]byte
 	facts  eth.Facts
 	sender *[20]byte
+	verify func() error // what is dear to look at; nil: nothing is
 	show   func(s *wallet.Signed, to *ipc.BatchSignature) error
 }
 
@@ -25,7 +27,7 @@ func transactionPayload(raw json.RawMessage) (*payload, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &payload{digest: tx.SigningDigest(), facts: tx.Facts(), sender: (*[20]byte)(tx.From())}
+	p := &payload{digest: tx.SigningDigest(), facts: tx.Facts(), sender: (*[20]byte)(tx.From()), verify: tx.CheckAuthorizations}
 	p.show = func(s *wallet.Signed, to *ipc.BatchSignature) error {
 		signed, err := tx.WithSignature(s.R, s.S, s.RecoveryID, s.Address)
 		if err != nil {
@@ -110,28 +112,64 @@ type target struct {
 	account  *uint32
 }
 
+// item is what the wallet service is asked for.
+func (p *payload) item() wallet.Item {
+	i := wallet.Item{Sender: p.sender, Digest: p.digest, Facts: policyFacts(p.facts)}
+	if p.verify != nil {
+		i.Verify = func(uint32) error { return p.verify() }
+	}
+	return i
+}
+
+// locate gives the wallet that t names, by its id or by the index, and what the
+// request says of the account in i: its number, 0 by default, or its address.
+// Both must agree, which shows when the record is read.
+func (d *Daemon) locate(ctx context.Context, peer wallet.Peer, t target, i *wallet.Item) (seal.ID, error) {
+	if err := namedOnce(t.walletID, t.address, ""); err != nil {
+		return seal.ID{}, err
+	}
+	if t.address == "" {
+		if t.account != nil {
+			i.Account = *t.account
+		}
+		return walletID(t.walletID)
+	}
+	address, err := parseAddress(t.address)
+	if err != nil {
+		return seal.ID{}, err
+	}
+	i.Address = &address
+	verify := i.Verify
+	i.Verify = func(found uint32) error {
+		if t.account != nil && *t.account != found {
+			return ipc.InvalidParams("account", "is not the account of this address")
+		}
+		if verify == nil {
+			return nil
+		}
+		return verify(found)
+	}
+	return d.wallets.ByAddress(ctx, peer, address)
+}
+
 // sign has one account sign one payload.
 func (d *Daemon) sign(ctx context.Context, peer wallet.Peer, t target, pin []byte, p *payload) (*ipc.BatchSignature, int, error) {
-	id, err := d.find(ctx, peer, t.walletID, t.address, "")
+	item := p.item()
+	id, err := d.locate(ctx, peer, t, &item)
 	if err != nil {
 		return nil, 0, err
 	}
-	account, err := d.accountOf(ctx, peer, t, id)
-	if err != nil {
-		return nil, 0, err
-	}
-	list, left, err := d.signAll(ctx, &wallet.SignRequest{Peer: peer, Wallet: id, PIN: pin}, []*payload{p}, []uint32{account})
+	r := &wallet.SignRequest{Peer: peer, Wallet: id, PIN: pin, Items: []wallet.Item{item}}
+	list, left, err := d.signAll(ctx, r, []*payload{p})
 	if err != nil {
 		return nil, 0, err
 	}
 	return &list[0], left, nil
 }
 
-// signAll signs payloads by the accounts beside them, all or none.
-func (d *Daemon) signAll(ctx context.Context, r *wallet.SignRequest, payloads []*payload, accounts []uint32) ([]ipc.BatchSignature, int, error) {
-	for n, p := range payloads {
-		r.Items = append(r.Items, wallet.Item{Account: accounts[n], Sender: p.sender, Digest: p.digest, Facts: policyFacts(p.facts)})
-	}
+// signAll signs the items of a request, all or none, and shows the signatures as
+// their payloads say.
+func (d *Daemon) signAll(ctx context.Context, r *wallet.SignRequest, payloads []*payload) ([]ipc.BatchSignature, int, error) {
 	signed, attempts, err := d.wallets.Sign(ctx, r)
 	if err != nil {
 		return nil, 0, err
@@ -203,16 +241,21 @@ func (d *Daemon) signBatch(ctx context.Context, c *call[ipc.SignBatchParams]) (*
 	if len(c.params.Items) == 0 || len(c.params.Items) > wallet.MaxBatch {
 		return nil, ipc.InvalidParams("items", fmt.Sprintf("must be 1 to %d", wallet.MaxBatch))
 	}
+	r := &wallet.SignRequest{Peer: c.peer, Wallet: id, PIN: c.params.PIN}
 	var payloads []*payload
-	var accounts []uint32
 	for n, item := range c.params.Items {
 		p, err := itemPayload(&item)
 		if err != nil {
 			return nil, inItem(n, err)
 		}
-		payloads, accounts = append(payloads, p), append(accounts, item.Account)
+		i := p.item()
+		i.Account = item.Account
+		if p.verify != nil {
+			i.Verify = func(uint32) error { return inItem(n, p.verify()) }
+		}
+		payloads, r.Items = append(payloads, p), append(r.Items, i)
 	}
-	list, left, err := d.signAll(ctx, &wallet.SignRequest{Peer: c.peer, Wallet: id, PIN: c.params.PIN}, payloads, accounts)
+	list, left, err := d.signAll(ctx, r, payloads)
 	if err != nil {
 		return nil, err
 	}

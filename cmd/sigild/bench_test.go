@@ -149,20 +149,30 @@ func benchUnlocked(b *testing.B, h *daemontest.Host, clients int, all rates) {
 			b.Fatal(err)
 		}
 	}
-	name := fmt.Sprintf("socket/unlocked/clients=%d", clients)
-	b.Run(name, func(b *testing.B) {
-		before := processorTime(b, h)
-		measure(b, clients, name, all, func(ctx context.Context, worker int) error {
-			_, err := connections[worker].SignMessage(ctx, ipc.SignMessageParams{
-				WalletID: wallets[worker].WalletID, Message: ipc.Hex("hello")})
-			return err
+	for _, by := range []string{"id", "address"} {
+		name := fmt.Sprintf("socket/unlocked/by=%s/clients=%d", by, clients)
+		b.Run(name, func(b *testing.B) {
+			before := processorTime(b, h)
+			measure(b, clients, name, all, func(ctx context.Context, worker int) error {
+				p := ipc.SignMessageParams{Message: ipc.Hex("hello")}
+				if by == "id" {
+					p.WalletID = wallets[worker].WalletID
+				} else {
+					p.Address = wallets[worker].Accounts[0].Address
+				}
+				_, err := connections[worker].SignMessage(ctx, p)
+				return err
+			})
+			each := (processorTime(b, h) - before) / time.Duration(b.N)
+			b.ReportMetric(each.Seconds()*1000, "cpu-ms/sig")
+			if direct := all[fmt.Sprintf("direct/callers=%d", clients)]; direct > 0 {
+				b.ReportMetric(all[name]/direct, "of-direct")
+			}
+			if byID := all[fmt.Sprintf("socket/unlocked/by=id/clients=%d", clients)]; by != "id" {
+				b.ReportMetric(all[name]/byID, "of-by-id")
+			}
 		})
-		each := (processorTime(b, h) - before) / time.Duration(b.N)
-		b.ReportMetric(each.Seconds()*1000, "cpu-ms/sig")
-		if direct := all[fmt.Sprintf("direct/callers=%d", clients)]; direct > 0 {
-			b.ReportMetric(all[name]/direct, "of-direct")
-		}
-	})
+	}
 }
 
 // stretchingTime is what one PIN's stretching takes of a processor.

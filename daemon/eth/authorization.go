@@ -2,7 +2,6 @@ package eth
 
 import (
 	"encoding/json"
-	"math/big"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/core/types"
@@ -10,7 +9,7 @@ import (
 )
 
 // maxAuthorizations bounds the authorizations of one transaction. Each costs
-// one signature recovery here and 25,000 gas on the chain.
+// one signature recovery (CheckAuthorizations) and 25,000 gas on the chain.
 const maxAuthorizations = 256
 
 // Authorization is an unsigned EIP-7702 authorization: who signs it lets the
@@ -64,7 +63,6 @@ func (a *Authorization) Facts() Facts {
 		Operation: OperationAuthorization,
 		AllChains: a.tuple.ChainID.IsZero(),
 		Recipient: lowerHex(a.tuple.Address),
-		Nonce:     new(big.Int).SetUint64(a.tuple.Nonce),
 	}
 	if !facts.AllChains {
 		facts.setChain(a.tuple.ChainID.Uint64())

@@ -1,10 +1,6 @@
 package eth
 
-import (
-	"math/big"
-
-	"github.com/ethereum/go-ethereum/common"
-)
+import "math/big"
 
 // The operations that Facts tell apart. Their names are part of the stored
 // policies and of the wire: they never change.
@@ -27,14 +23,9 @@ type Facts struct {
 	// Chain is the chain that the signature is valid on in CAIP-2 form, such as
 	// "eip155:1"; empty if there is no such single chain.
 	Chain string
-	// ChainID is the number in Chain; 0 if Chain is empty.
-	ChainID uint64
 	// AllChains says that the signature is valid on every chain: an
 	// authorization with chain id 0, typed data without a chain id, a message.
 	AllChains bool
-	// Sender is the account named as the origin: "from" of a transaction,
-	// "sender" of a user operation. It is not necessarily the signer.
-	Sender *common.Address
 	// Recipient is the account or contract concerned, in lower-case hexadecimal:
 	// "to" of a transaction, the verifying contract of typed data, the contract
 	// that an authorization delegates to, the entry point of a user operation, the
@@ -48,40 +39,14 @@ type Facts struct {
 	// MaxCost is the most wei that the payload can cost its sender: value and
 	// all gas at the highest price. Nil where it does not apply.
 	MaxCost *big.Int
-	// Gas is a transaction's gas limit.
-	Gas uint64
-	// Nonce is the nonce of a transaction, an authorization or a user operation.
-	Nonce *big.Int
 	// Selector is the first 4 bytes of the call data; nil if it is shorter.
 	Selector []byte
 	// DataLength is the number of bytes of call data, init code, message or header.
 	DataLength int
-	// TransactionType is the EIP-2718 type, 0 to 4, of a transaction.
-	TransactionType uint8
-	// Blobs is the number of blobs of a transaction.
-	Blobs int
-	// Authorizations are those that a type 4 transaction carries.
-	Authorizations []AuthorizationFacts
-	// PrimaryType, DomainName and DomainVersion are those of typed data.
-	PrimaryType, DomainName, DomainVersion string
-}
-
-// AuthorizationFacts describe one signed EIP-7702 authorization inside a
-// transaction.
-type AuthorizationFacts struct {
-	// Chain is the CAIP-2 chain, empty if AllChains.
-	Chain     string
-	AllChains bool
-	// Authority is the account that signed the authorization and whose code is
-	// set, Delegate the contract that it is set to. Both are lower-case.
-	Authority, Delegate string
-	Nonce               uint64
 }
 
 // setChain records the chain that a payload is bound to.
-func (f *Facts) setChain(chainID uint64) {
-	f.ChainID, f.Chain = chainID, caip2(chainID)
-}
+func (f *Facts) setChain(chainID uint64) { f.Chain = caip2(chainID) }
 
 // setCallData records the length and the selector of call data.
 func (f *Facts) setCallData(data []byte) {

@@ -162,8 +162,6 @@ func TestTransactionRefusals(t *testing.T) {
 		{dynamicBase, setCode(with("yParity", "0x1b")), "transaction.authorizationList[0].yParity"},
 		{dynamicBase, setCode(with("v", "0x1b")), "transaction.authorizationList[0].v"},
 		{dynamicBase, setCode(with("nonce", "0xffffffffffffffff")), "transaction.authorizationList[0].nonce"},
-		{dynamicBase, setCode(with("r", "0x0")), "transaction.authorizationList[0]"},
-		{dynamicBase, setCode(with("s", "0x"+strings.Repeat("f", 64))), "transaction.authorizationList[0]"},
 		{dynamicBase, edit{"to": nil, "data": "0x00", "authorizationList": with("nonce", "0x0")}, "transaction.to"},
 	} {
 		t.Run(fmt.Sprint(c.edit), func(t *testing.T) {

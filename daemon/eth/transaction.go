@@ -38,7 +38,8 @@ type Transaction struct {
 //     which takes some 4 ms a blob in version 0 and 30 ms in version 1; the first
 //     in a process takes seconds, in which go-ethereum loads the trusted setup.
 //   - 0x4 (EIP-7702) needs authorizationList, of signed authorizations that are
-//     valid on the transaction's chain.
+//     for the transaction's chain or all; CheckAuthorizations looks at the
+//     signatures.
 //
 // The gas limit must not be 0; what least gas a chain asks for is the chain's
 // matter (21,000 until EIP-2780 lowers it). Value and gas together must not
@@ -79,13 +80,21 @@ func newTransaction(tx *types.Transaction, b body) (*Transaction, error) {
 		return nil, problem("costs more than 2^256-1 wei: value and gas at the highest price are more than any account can hold")
 	}
 	signer := types.LatestSignerForChainID(new(big.Int).SetUint64(b.chainID))
-	transaction := &Transaction{tx: tx, signer: signer, from: b.from, digest: signer.Hash(tx)}
-	facts, err := transactionFacts(tx, b, cost)
-	if err != nil {
-		return nil, err
+	return &Transaction{tx: tx, signer: signer, from: b.from, digest: signer.Hash(tx), facts: transactionFacts(tx, b, cost)}, nil
+}
+
+// CheckAuthorizations refuses an authorization that no account has signed, which
+// the chain would skip. Each costs the recovery of a key, some 0.1 ms: this is for
+// after it is known that the caller may use the account. Errors are as those of
+// ParseTransaction.
+func (t *Transaction) CheckAuthorizations() error {
+	for i, authorization := range t.tx.SetCodeAuthorizations() {
+		if _, err := authorization.Authority(); err != nil {
+			return at("transaction", at("authorizationList",
+				atIndex(i, problem("is not signed by any account: r, s and yParity do not recover to an address"))))
+		}
 	}
-	transaction.facts = facts
-	return transaction, nil
+	return nil
 }
 
 // SigningDigest returns the 32 bytes to sign: Keccak-256 of the unsigned

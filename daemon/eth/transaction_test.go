@@ -38,9 +38,9 @@ func TestTransactionFacts(t *testing.T) {
 		"chainId": "0x89", "value": "0x64", "data": "0xa9059cbb01", "nonce": "0x5", "from": checksummed,
 	})).Facts()
 	want := eth.Facts{
-		Operation: eth.OperationTransaction, Chain: "eip155:137", ChainID: 137, Sender: &cow,
+		Operation: eth.OperationTransaction, Chain: "eip155:137",
 		Recipient: "0x3535353535353535353535353535353535353535", Value: big.NewInt(100), MaxCost: big.NewInt(100 + 2*21000),
-		Gas: 21000, Nonce: big.NewInt(5), Selector: []byte{0xa9, 0x05, 0x9c, 0xbb}, DataLength: 5, TransactionType: 2,
+		Selector: []byte{0xa9, 0x05, 0x9c, 0xbb}, DataLength: 5,
 	}
 	if !reflect.DeepEqual(facts, want) {
 		t.Errorf("facts %+v, want %+v", facts, want)
@@ -61,31 +61,34 @@ func TestContractCreationFacts(t *testing.T) {
 
 func TestBlobFacts(t *testing.T) {
 	facts := parse(t, edited(t, blobBase, nil)).Facts()
-	if facts.Blobs != 1 || facts.TransactionType != 3 || facts.MaxCost.Int64() != 2*21000+131072 {
+	if facts.MaxCost.Int64() != 2*21000+131072 {
 		t.Errorf("facts %+v", facts)
 	}
 }
 
-func TestSetCodeFacts(t *testing.T) {
+// Authorizations that a transaction carries are signed by somebody, or it is not
+// signed; whoever may not sign it cannot have that looked into.
+func TestCarriedAuthorizationsAreSigned(t *testing.T) {
 	v := readVectors(t, "eip7702.json").Vectors[0]
-	got := parse(t, v.Transaction).Facts().Authorizations
-	delegate := "0x63c0c19a282a1b52b07dd5a65b58948a07dae32b"
-	dog := strings.ToLower(readVectors(t, "eip7702.json").Authorizations[1].From.Hex())
-	want := []eth.AuthorizationFacts{
-		{AllChains: true, Authority: strings.ToLower(checksummed), Delegate: delegate},
-		{Chain: "eip155:1", Authority: dog, Delegate: "0x" + strings.Repeat("00", 20), Nonce: 12},
-		{Chain: "eip155:1", Authority: strings.ToLower(checksummed), Delegate: delegate, Nonce: 8},
+	if err := parse(t, v.Transaction).CheckAuthorizations(); err != nil {
+		t.Errorf("three good ones: %v", err)
 	}
-	if !reflect.DeepEqual(got, want) {
-		t.Errorf("authorizations %+v, want %+v", got, want)
+	for _, bad := range [][2]string{{"r", "0x0"}, {"r", "0x5"}, {"s", "0x" + strings.Repeat("f", 64)}} { // 5 is the x of no point
+		var fields struct{ AuthorizationList []map[string]string }
+		if err := json.Unmarshal(v.Transaction, &fields); err != nil {
+			t.Fatal(err)
+		}
+		fields.AuthorizationList[1][bad[0]] = bad[1]
+		tx := parse(t, edited(t, string(v.Transaction), edit{"authorizationList": fields.AuthorizationList}))
+		wantField(t, tx.CheckAuthorizations(), "transaction.authorizationList[1]")
 	}
 }
 
 func TestAuthorizationFacts(t *testing.T) {
 	authorizations := readVectors(t, "eip7702.json").Authorizations
 	for i, want := range []eth.Facts{
-		{AllChains: true, Recipient: "0x63c0c19a282a1b52b07dd5a65b58948a07dae32b", Nonce: new(big.Int)},
-		{Chain: "eip155:1", ChainID: 1, Recipient: "0x" + strings.Repeat("00", 20), Nonce: big.NewInt(12)},
+		{AllChains: true, Recipient: "0x63c0c19a282a1b52b07dd5a65b58948a07dae32b"},
+		{Chain: "eip155:1", Recipient: "0x" + strings.Repeat("00", 20)},
 	} {
 		authorization, err := eth.ParseAuthorization(authorizations[i].Authorization)
 		if err != nil {
@@ -93,10 +96,6 @@ func TestAuthorizationFacts(t *testing.T) {
 		}
 		got := authorization.Facts()
 		want.Operation = eth.OperationAuthorization
-		if got.Nonce.Cmp(want.Nonce) != 0 {
-			t.Errorf("nonce %s, want %s", got.Nonce, want.Nonce)
-		}
-		got.Nonce, want.Nonce = nil, nil
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("facts %+v, want %+v", got, want)
 		}
@@ -113,7 +112,6 @@ func TestUserOperationFacts(t *testing.T) {
 	maxCost := big.NewInt((150000 + 60000 + 50000 + 30000 + 20000) * 25e9)
 	if facts.Operation != eth.OperationUserOperation || facts.Chain != "eip155:8453" || facts.Value != nil ||
 		facts.MaxCost.Cmp(maxCost) != 0 || facts.Recipient != "0x4337084d9e255ff0702461cf8895ce9e3b5ff108" ||
-		*facts.Sender != common.HexToAddress("0x70997970c51812dc3a010c7d01b50e0d17dc79c8") ||
 		common.Bytes2Hex(facts.Selector) != "b61d27f6" || facts.DataLength != 100 {
 		t.Errorf("facts %+v", facts)
 	}
@@ -125,13 +123,10 @@ func TestFactsAreCopies(t *testing.T) {
 	facts := tx.Facts()
 	facts.Value.SetInt64(1)
 	facts.MaxCost.SetInt64(0)
-	facts.Nonce.SetInt64(9)
 	facts.Selector[0] = 9
-	*facts.Sender = common.Address{}
 	*tx.From() = common.Address{}
 	again := tx.Facts()
-	if again.Value.Sign() != 0 || again.MaxCost.Sign() == 0 || again.Nonce.Sign() != 0 || again.Selector[0] != 1 ||
-		*again.Sender != cow || *tx.From() != cow {
+	if again.Value.Sign() != 0 || again.MaxCost.Sign() == 0 || again.Selector[0] != 1 || *tx.From() != cow {
 		t.Errorf("facts changed: %+v", again)
 	}
 }

@@ -63,7 +63,6 @@ func typedData(raw json.RawMessage) (digest [32]byte, facts Facts, err error) {
 	if err != nil {
 		return digest, facts, at("message", err)
 	}
-	facts.PrimaryType = primary
 	if set[primary].hash == packedUserOperationTypeHash() {
 		facts.Operation = OperationUserOperation
 	}
@@ -124,12 +123,7 @@ func (set typeSet) checkDomainType() error {
 
 // domainFacts reads the facts from a domain that hashStruct has accepted.
 func domainFacts(v value) (Facts, error) {
-	facts := Facts{
-		Operation:     OperationTypedData,
-		AllChains:     true,
-		DomainName:    v.member("name").text,
-		DomainVersion: v.member("version").text,
-	}
+	facts := Facts{Operation: OperationTypedData, AllChains: true}
 	if chain := v.member("chainId"); chain.kind != absent {
 		number, err := chain.integer()
 		if err != nil {

@@ -95,10 +95,8 @@ func parseUserOperation(raw json.RawMessage) (*UserOperation, error) {
 func newUserOperation(chainID uint64, entryPoint common.Address, p packedOperation, initCode []byte) *UserOperation {
 	facts := Facts{
 		Operation: OperationUserOperation,
-		Sender:    &p.sender,
 		Recipient: lowerHex(entryPoint),
 		MaxCost:   p.maxCost(),
-		Nonce:     p.nonce.ToBig(),
 	}
 	facts.setChain(chainID)
 	facts.setCallData(p.callData)

@@ -56,39 +56,46 @@ func (s *Service) Get(ctx context.Context, peer Peer, id seal.ID) (*Info, error)
 	return s.info(ctx, p)
 }
 
-// Find returns the id of the peer's wallet that has the address. ErrNotFound.
-func (s *Service) Find(ctx context.Context, peer Peer, address [20]byte) (seal.ID, error) {
-	id, err := s.Store.ByAddress(ctx, peer.UID, address)
-	if err != nil {
-		return seal.ID{}, err
-	}
-	p, err := s.load(ctx, peer, id)
-	if err != nil {
-		return seal.ID{}, err
-	}
-	for _, a := range p.Header.Accounts {
-		if [20]byte(a.Address) == address {
-			return id, nil
-		}
-	}
-	return seal.ID{}, seal.ErrCorrupt // the index, which has no MAC, was changed
+// ByAddress gives the id of the peer's wallet that the index, which has no MAC,
+// has for an address. Whoever reads the record compares: see Item.Address.
+// ErrNotFound.
+func (s *Service) ByAddress(ctx context.Context, peer Peer, address [20]byte) (seal.ID, error) {
+	return s.Store.ByAddress(ctx, peer.UID, address)
 }
 
-// FindExternal returns the id of the peer's wallet that has the external id.
+// Find returns the peer's wallet that has the address, and the account's index.
 // ErrNotFound.
-func (s *Service) FindExternal(ctx context.Context, peer Peer, externalID string) (seal.ID, error) {
-	id, err := s.Store.ByExternalID(ctx, peer.UID, externalID)
+func (s *Service) Find(ctx context.Context, peer Peer, address [20]byte) (*Info, uint32, error) {
+	id, err := s.ByAddress(ctx, peer, address)
 	if err != nil {
-		return seal.ID{}, err
+		return nil, 0, err
 	}
 	p, err := s.load(ctx, peer, id)
 	if err != nil {
-		return seal.ID{}, err
+		return nil, 0, err
+	}
+	account, err := accountAt(p, address)
+	if err != nil {
+		return nil, 0, err
+	}
+	info, err := s.info(ctx, p)
+	return info, account, err
+}
+
+// FindExternal returns the peer's wallet that has the external id. ErrNotFound.
+func (s *Service) FindExternal(ctx context.Context, peer Peer, externalID string) (*Info, error) {
+	id, err := s.Store.ByExternalID(ctx, peer.UID, externalID)
+	if err != nil {
+		return nil, err
+	}
+	p, err := s.load(ctx, peer, id)
+	if err != nil {
+		return nil, err
 	}
 	if p.State.ExternalID != externalID {
-		return seal.ID{}, seal.ErrCorrupt
+		return nil, seal.ErrCorrupt // the index, which has no MAC, was changed
 	}
-	return id, nil
+	return s.info(ctx, p)
 }
 
 // info adds the attempts to a record.

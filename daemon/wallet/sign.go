@@ -18,9 +18,13 @@ const MaxBatch = 64
 // Item is one signature that a request asks for.
 type Item struct {
 	Account uint32
+	Address *[20]byte // names the account in place of Account, which is found; nil: Account does
 	Sender  *[20]byte // the transaction's "from", where it has one
 	Digest  [32]byte
 	Facts   policy.Facts // what the digest stands for
+	// Verify looks at what is dear to look at, after the owner and the policy and
+	// before any charge. It is given the account; nil: there is nothing.
+	Verify func(account uint32) error
 }
 
 // SignRequest asks for signatures of one wallet's accounts, all or none.
@@ -92,7 +96,7 @@ func (r *SignRequest) accounts() []uint32 {
 	return list
 }
 
-// check decides before any charge.
+// check decides before any charge, and finds the accounts that addresses name.
 func (r *SignRequest) check(p *seal.Parsed) error {
 	if err := usable(p); err != nil {
 		return err
@@ -101,18 +105,46 @@ func (r *SignRequest) check(p *seal.Parsed) error {
 	if err != nil {
 		return seal.ErrCorrupt
 	}
-	for _, i := range r.Items {
-		if int64(i.Account) >= int64(len(p.Header.Accounts)) {
-			return ErrNotFound
-		}
-		if i.Sender != nil && subtle.ConstantTimeCompare(i.Sender[:], p.Header.Accounts[i.Account].Address) != 1 {
-			return ErrSender
-		}
-		if err := decide(rules, i.Facts); err != nil {
+	for n := range r.Items {
+		if err := r.Items[n].check(p, rules); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (i *Item) check(p *seal.Parsed, rules policy.Policy) error {
+	if i.Address != nil {
+		account, err := accountAt(p, *i.Address)
+		if err != nil {
+			return err
+		}
+		i.Account = account
+	}
+	if int64(i.Account) >= int64(len(p.Header.Accounts)) {
+		return ErrNotFound
+	}
+	if i.Sender != nil && subtle.ConstantTimeCompare(i.Sender[:], p.Header.Accounts[i.Account].Address) != 1 {
+		return ErrSender
+	}
+	if err := decide(rules, i.Facts); err != nil {
+		return err
+	}
+	if i.Verify == nil {
+		return nil
+	}
+	return i.Verify(i.Account)
+}
+
+// accountAt finds the account of an address in the record that the index named.
+// The index has no MAC: when it named another wallet, somebody changed it.
+func accountAt(p *seal.Parsed, address [20]byte) (uint32, error) {
+	for _, a := range p.Header.Accounts {
+		if [20]byte(a.Address) == address {
+			return a.Index, nil
+		}
+	}
+	return 0, seal.ErrCorrupt
 }
 
 // decide turns a decision into an error: refused by policy and unable to

@@ -214,8 +214,8 @@ func TestUpdateAndFind(t *testing.T) {
 	if find("a") != 0 || find("c") != 1 {
 		t.Error("the new tags do not find it")
 	}
-	if got, err := b.FindExternal(ctx, b.peer, "ext-2"); err != nil || got != id {
-		t.Errorf("%x, %v", got, err)
+	if got, err := b.FindExternal(ctx, b.peer, "ext-2"); err != nil || got.Header.Wallet != id {
+		t.Errorf("%+v, %v", got, err)
 	}
 	if _, err := b.FindExternal(ctx, b.peer, "ext-1"); !errors.Is(err, wallet.ErrNotFound) {
 		t.Errorf("the old external id: %v", err)

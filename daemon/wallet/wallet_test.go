@@ -341,6 +341,84 @@ func TestRefusedBeforeCharge(t *testing.T) {
 	}
 }
 
+// A request that names its account by the address reads and authenticates the
+// record once, as one that names it by its number.
+func TestSignByAddressReadsTheRecordOnce(t *testing.T) {
+	b := newBench(t)
+	c := b.create(t, "r")
+	id, address := c.Info.Header.Wallet, [20]byte(c.Info.Header.Accounts[0].Address)
+	if _, err := b.Derive(t.Context(), &wallet.DeriveRequest{Peer: b.peer, Count: 1, RequestID: "d", Wallet: id, PIN: []byte(goodPIN)}); err != nil {
+		t.Fatal(err)
+	}
+	terms := anything()
+	terms.Accounts = []uint32{0, 1}
+	if _, err := b.unlock(id, goodPIN, terms); err != nil {
+		t.Fatal(err)
+	}
+	other := *b
+	other.peer.UID = 7
+	for _, pin := range [][]byte{nil, []byte(goodPIN)} {
+		r := unlocked(b, id, text, 1)
+		r.PIN, r.Items[0].Account, r.Items[0].Address = pin, 9, &address
+		found, err := b.ByAddress(t.Context(), b.peer, address)
+		if err != nil || found != id {
+			t.Fatalf("%x, %v", found, err)
+		}
+		counted := &countedRecords{Store: b.store}
+		b.Service.Store = counted
+		s, err := b.sign(r)
+		b.Service.Store = b.store
+		if err != nil || s.Address != address || counted.reads != 1 {
+			t.Errorf("PIN %q: %v, %v, the record was read %d times", pin, s, err, counted.reads)
+		}
+		stranger := unlocked(&other, id, text, 1)
+		stranger.PIN, stranger.Items[0].Address = pin, &address
+		if _, err := b.sign(stranger); !errors.Is(err, wallet.ErrNotFound) {
+			t.Errorf("PIN %q of another relay: %v", pin, err)
+		}
+		r.Items[0].Address = &[20]byte{1}
+		if _, err := b.sign(r); !errors.Is(err, seal.ErrCorrupt) {
+			t.Errorf("PIN %q, an address that the index has and the record has not: %v", pin, err)
+		}
+	}
+}
+
+type countedRecords struct {
+	wallet.Store
+	reads int
+}
+
+func (c *countedRecords) Record(ctx context.Context, id seal.ID) ([]byte, error) {
+	c.reads++
+	return c.Store.Record(ctx, id)
+}
+
+// What is dear to look at is looked at for the owner only, and costs no attempt.
+func TestVerifyComesAfterTheOwnerAndBeforeTheCharge(t *testing.T) {
+	b := newBench(t)
+	id := b.create(t, "r").Info.Header.Wallet
+	looked, bad := 0, errors.New("an authorization that nobody signed")
+	verify := func(account uint32) error { looked++; return bad }
+	other := *b
+	other.peer.UID = 7
+	stranger, denied := message(&other, id, 0, goodPIN, [32]byte{1}), message(b, id, 0, goodPIN, [32]byte{1})
+	denied.Items[0].Facts.Operation = policy.RawDigest
+	for name, r := range map[string]*wallet.SignRequest{"another relay's": stranger, "one that the policy denies": denied} {
+		r.Items[0].Verify = verify
+		if _, err := b.sign(r); err == nil || looked != 0 {
+			t.Errorf("%s: %v, looked at", name, err)
+		}
+	}
+	r := message(b, id, 0, "775533", [32]byte{1})
+	r.Items[0].Verify = verify
+	if _, err := b.sign(r); !errors.Is(err, bad) || looked != 1 {
+		t.Errorf("%v, looked at %d times", err, looked)
+	}
+	if info, err := b.Get(t.Context(), b.peer, id); err != nil || info.Attempts.Left != 10 {
+		t.Errorf("%+v, %v: it was charged", info, err)
+	}
+}
+
 func is(target error) func(error) bool {
 	return func(err error) bool { return errors.Is(err, target) }
 }
