@@ -24,7 +24,7 @@ region = "eu-central-1"
 // What check-config accepts can be served: a start that fails later logs in to the
 // token each time.
 func TestAcceptedLimitsCanBeServed(t *testing.T) {
-	keys := []string{"message_bytes", "depth", "batch", "in_flight", "in_flight_per_uid", "connections", "connections_per_uid"}
+	keys := []string{"message_bytes", "depth", "batch", "in_flight", "in_flight_per_uid", "in_flight_bytes_per_uid", "connections", "connections_per_uid"}
 	values := []int{1, 3, 8, 10, 64, 128, 500, 1000, 1024, 4096, 16384, 1 << 20, 16 << 20}
 	accepted := 0
 	for range 2000 {
