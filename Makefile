@@ -39,7 +39,7 @@ test: deps ## run the tests on real SoftHSM, swtpm and the real AWS SDK
 	$(GO) test -count=1 -timeout 30m $(PACKAGES)
 
 geth: deps ## the tests with a real go-ethereum node, which is built in minutes the first time
-	SIGILD_GETH=1 $(GO) test -count=1 -timeout 15m -run TestGeth -v ./cmd/sigild
+	SIGILD_GETH=1 $(GO) test -count=1 -timeout 30m -run TestGeth -v ./cmd/sigild
 
 race: deps ## the same with the race detector
 	$(GO) test -count=1 -timeout 40m -race $(PACKAGES)
