@@ -71,15 +71,19 @@ func same(t testing.TB, pin, salt []byte, c argon2test.Cost) {
 	}
 }
 
-// Memories round the multiples of 4p that they are rounded to, round 128 blocks a
-// segment, where a new block of addresses begins, and the least.
+// Memories round the multiples of 4p that they are rounded to, the least among them,
+// and round 128 blocks a segment, where a new block of addresses begins.
 func TestSameAsOthers(t *testing.T) {
 	salt := make([]byte, 16)
 	rand.Read(salt)
 	for time := uint32(1); time <= 4; time++ {
 		for lanes := uint32(1); lanes <= 4; lanes++ {
-			for _, memory := range []uint32{8 * lanes, 8*lanes + 1, 12*lanes - 1, 12 * lanes, 77, 127 * 4 * lanes, 128*4*lanes + 3, 129 * 4 * lanes} {
-				same(t, []byte("402916"), salt, argon2test.Cost{Time: time, Memory: max(memory, 8*lanes), Lanes: lanes})
+			memories := []uint32{8 * lanes, 8*lanes + 1, 12*lanes - 1, 12 * lanes, 77}
+			if time == 1 { // later passes have no addresses
+				memories = append(memories, 127*4*lanes, 128*4*lanes+3, 129*4*lanes)
+			}
+			for _, memory := range memories {
+				same(t, []byte("402916"), salt, argon2test.Cost{Time: time, Memory: memory, Lanes: lanes})
 			}
 		}
 	}
