@@ -10,10 +10,10 @@ import (
 // withMemory lends use clear blocks, which use leaves clear.
 //
 // They are mapped for this one call and unmapped after it. On Go's heap they would be
-// garbage that only a collection gives back, and several checks' worth of it. Kept
-// until the next call they would be the process's largest memory, whether it works or not,
-// to save a tenth of the time. Huge pages, asked for at once, take most of the time
-// out of the kernel's part: see docs/performance.md.
+// garbage until a collection, several checks' worth of it. Kept until the next call
+// they would save a tenth of the time, and be most of an idle daemon's memory. Huge
+// pages, asked for at once, take most of the time out of the kernel's part:
+// docs/performance.md.
 func withMemory(n int, use func([]block)) error {
 	mapped, err := unix.Mmap(-1, 0, n*blockSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANON)
 	if err != nil {
