@@ -22,41 +22,46 @@ const module = "github.com/sigild/sigild"
 // allowed is the import table: what each package may import of this project,
 // in code that is not a test. "*" is everything below daemon, hsm, tpm and ipc.
 var allowed = map[string][]string{
-	"cmd/sigild":               {"daemon", "cmd/internal/ask", "cmd/internal/manual"},
-	"cmd/sigilctl":             {"ipc", "daemon/audit", "daemon/seal", "tpm/quote", "cmd/internal/ask", "cmd/internal/manual"},
-	"cmd/internal/ask":         {},
-	"cmd/internal/manual":      {},
-	"cmd/internal/ask/asktest": {},
-	"ipc":                      {"daemon/channel"},
-	"ipc/ethsigner":            {"ipc"},
-	"ipc/ipctest":              {"ipc", "daemon/channel"},
-	"daemon":                   {"*"},
-	"daemon/config":            {},
-	"daemon/confine":           {},
-	"daemon/wallet":            {"daemon/seal", "daemon/policy", "daemon/wipe"},
-	"daemon/entropy":           {"daemon/wipe"},
-	"daemon/entropy/kmstest":   {"daemon/entropy"},
-	"daemon/channel":           {"daemon/wipe"},
-	"daemon/wipe":              {},
-	"daemon/seal":              {"daemon/wipe"},
-	"daemon/guard":             {},
-	"daemon/store":             {"daemon/wallet", "daemon/seal"},
-	"daemon/eth":               {},
-	"daemon/metrics":           {},
-	"daemon/policy":            {},
-	"daemon/audit":             {},
-	"daemon/daemontest":        {"daemon/entropy/kmstest", "tpm/tpmtest", "ipc"},
-	"hsm":                      {},
-	"hsm/hsmtest":              {"hsm"},
-	"tpm":                      {},
-	"tpm/tpmtest":              {"tpm"},
-	"testdata/demo":            {"daemon/daemontest"},
-	"systemd":                  {},
+	"cmd/sigild":                    {"daemon", "cmd/internal/ask", "cmd/internal/manual"},
+	"cmd/sigilctl":                  {"ipc", "daemon/audit", "daemon/seal", "tpm/quote", "cmd/internal/ask", "cmd/internal/manual"},
+	"cmd/internal/ask":              {},
+	"cmd/internal/manual":           {},
+	"cmd/internal/ask/asktest":      {},
+	"ipc":                           {"daemon/channel"},
+	"ipc/ethsigner":                 {"ipc"},
+	"ipc/ipctest":                   {"ipc", "daemon/channel"},
+	"daemon":                        {"*"},
+	"daemon/config":                 {},
+	"daemon/confine":                {},
+	"daemon/wallet":                 {"daemon/seal", "daemon/policy", "daemon/wipe"},
+	"daemon/entropy":                {"daemon/wipe"},
+	"daemon/entropy/kmstest":        {"daemon/entropy"},
+	"daemon/channel":                {"daemon/wipe"},
+	"daemon/wipe":                   {},
+	"daemon/seal":                   {"daemon/wipe", "daemon/seal/argon2"},
+	"daemon/seal/argon2":            {},
+	"daemon/guard":                  {},
+	"daemon/store":                  {"daemon/wallet", "daemon/seal"},
+	"daemon/eth":                    {},
+	"daemon/metrics":                {},
+	"daemon/policy":                 {},
+	"daemon/audit":                  {},
+	"daemon/daemontest":             {"daemon/entropy/kmstest", "tpm/tpmtest", "ipc"},
+	"hsm":                           {},
+	"hsm/hsmtest":                   {"hsm"},
+	"tpm":                           {},
+	"tpm/tpmtest":                   {"tpm"},
+	"daemon/seal/argon2/argon2test": {},
+	"testdata/demo":                 {"daemon/daemontest"},
+	"systemd":                       {},
 }
 
 // testPackages may be imported by tests, by each other and by the demo only.
 var testPackages = []string{"hsm/hsmtest", "tpm/tpmtest", "daemon/entropy/kmstest", "daemon/daemontest",
-	"ipc/ipctest", "cmd/internal/ask/asktest"}
+	"daemon/seal/argon2/argon2test", "ipc/ipctest", "cmd/internal/ask/asktest"}
+
+// leavesSecrets may be imported by tests only.
+const leavesSecrets = "golang.org/x/crypto/argon2"
 
 type goPackage struct {
 	ImportPath string
@@ -107,6 +112,9 @@ func TestImportTable(t *testing.T) {
 		}
 		for _, path := range p.Imports {
 			what, own := strings.CutPrefix(path, module+"/")
+			if path == leavesSecrets {
+				t.Errorf("%s imports %s, which leaves secrets in memory: use daemon/seal/argon2", name, path)
+			}
 			if !own {
 				continue
 			}

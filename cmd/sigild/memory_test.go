@@ -121,7 +121,7 @@ func collected(t *testing.T, lines <-chan string, again func()) {
 
 // TestMemoryHoldsNoSecrets looks for everything secret of a wallet in all of
 // the daemon's memory, after a creation, signatures and an unlock by sealed
-// PINs, and after the lock.
+// PINs, and after the lock. What Argon2 computes on the way must be gone at once.
 func TestMemoryHoldsNoSecrets(t *testing.T) {
 	if !wipe.Enabled() {
 		t.Log("NOT RUN: this build erases nothing; use make test, or set GOEXPERIMENT=runtimesecret")
@@ -175,7 +175,9 @@ func TestMemoryHoldsNoSecrets(t *testing.T) {
 	memory := snapshot(t, h.PID())
 	mustFindPlanted(t, memory, last)
 	stop(t, h)
-	secrets := secretsOf(t, h, id, string(pin), random)
+	secrets, argon := secretsOf(t, h, id, string(pin), random)
+	argon.mustHoldNone(t, "after a check", unlocked)
+	argon.mustHoldNone(t, "after a collection", memory)
 	for _, s := range secrets {
 		inGo, elsewhere := found(unlocked, s.value)
 		t.Logf("while unlocked: %-24s %d times in Go memory, %d times in C memory", s.name, inGo, elsewhere)
@@ -209,7 +211,7 @@ type secret struct {
 }
 
 // secretsOf computes all secrets of a wallet from the stopped installation.
-func secretsOf(t *testing.T, h *daemontest.Host, id ipc.Hex, pin string, random []byte) []secret {
+func secretsOf(t *testing.T, h *daemontest.Host, id ipc.Hex, pin string, random []byte) ([]secret, states) {
 	t.Helper()
 	v := openVault(t, h)
 	defer v.close(t)
@@ -247,7 +249,7 @@ func secretsOf(t *testing.T, h *daemontest.Host, id ipc.Hex, pin string, random 
 		{"PIN", []byte(pin), false}, {"stretched PIN", stretched, false}, {"token's factor", h1[:], false}, {"TPM's factor", h2[:], false},
 		{"seal key", key[:], false}, {"seed", seed, true}, {"wide tweak", wide, false}, {"tweak", scalar, false},
 		{heldTweak, backwards, false}, {"wrapped derivation key", w.Derivation, true}, {"wrapped root", w.Roots[0], true},
-	}
+	}, statesOf(pin, p.Header.KDF)
 }
 
 // wideTweak has the token compute account 0's tweak before its reduction, and

@@ -4,8 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"golang.org/x/crypto/argon2"
-
+	"github.com/sigild/sigild/daemon/seal/argon2"
 	"github.com/sigild/sigild/daemon/wipe"
 )
 
@@ -119,7 +118,8 @@ func (a Argon2) Check() error {
 }
 
 // Stretch is Argon2id over pin: 32 secret bytes that the caller wipes. It takes
-// Memory KiB for its duration; callers bound how many run at once.
+// Memory KiB for its duration; callers bound how many run at once. An error says
+// nothing about the PIN.
 func Stretch(pin []byte, a Argon2) ([]byte, error) {
 	if err := a.Check(); err != nil {
 		return nil, err
@@ -127,12 +127,14 @@ func Stretch(pin []byte, a Argon2) ([]byte, error) {
 	if len(a.Salt) != saltSize {
 		return nil, fmt.Errorf("argon2 salt has %d bytes, want %d", len(a.Salt), saltSize)
 	}
-	out := make([]byte, 32)
+	out := make([]byte, argon2.TagSize)
+	var err error
 	wipe.Do(func() {
-		key := argon2.IDKey(pin, a.Salt, a.Time, a.Memory, a.Threads, 32)
-		copy(out, key)
-		clear(key)
+		err = argon2.Key((*[argon2.TagSize]byte)(out), pin, a.Salt, a.Time, a.Memory, a.Threads)
 	})
+	if err != nil {
+		return nil, err
+	}
 	return out, nil
 }
 

@@ -5,7 +5,8 @@
 // libraries make and nobody can reach: key schedules, HMAC pads, buffers that
 // grew. It works in programs built with GOEXPERIMENT=runtimesecret on
 // linux/amd64 and linux/arm64, as the Makefile does, and elsewhere only calls
-// the function. Goroutines that the function starts are not covered.
+// the function. Goroutines that the function starts are not covered; for that reason
+// package argon2 is there, and what else is called in Do starts none.
 //
 // The function must not call C on its own goroutine: in Go 1.26.8 on amd64,
 // runtime.asmcgocall goes on with registers that secret mode has just erased,
