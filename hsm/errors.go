@@ -14,6 +14,9 @@ var (
 	ErrPINIncorrect = errors.New("hsm: the token refused the user PIN")
 	// ErrPINLocked is returned when the token has locked the user PIN.
 	ErrPINLocked = errors.New("hsm: the user PIN is locked: the token's security officer must reset it")
+	// ErrNotPresented is returned by a log-in that ended before the user PIN was
+	// given to the token, which did not count it.
+	ErrNotPresented = errors.New("hsm: the user PIN was not presented")
 	// ErrNotLoggedIn is returned when a call needs the log-in and there is none,
 	// or when it was lost since the keys were opened: log in and open them again.
 	ErrNotLoggedIn = errors.New("hsm: not logged in to the token")
@@ -53,6 +56,9 @@ var (
 	// ErrTokenAnswer is returned when the token's answer is malformed or wrong: a
 	// signature that does not verify, a point off the curve, a wrong length.
 	ErrTokenAnswer = errors.New("hsm: the token gave a wrong answer")
+	// ErrWrongSignature is the ErrTokenAnswer that may give a key away: a signature
+	// that does not verify. It must not leave, and the key should not sign again.
+	ErrWrongSignature = fmt.Errorf("%w: a signature does not verify", ErrTokenAnswer)
 )
 
 // Error is a PKCS#11 function that failed. errors.Is matches it with the

@@ -125,7 +125,7 @@ type Supervisor struct {
 	serial  string   // of the first token that took the PIN
 	// confirmed says that LogIn knows of the log-in that stands.
 	confirmed bool
-	history   login // doubts of the PIN, over all openings
+	history   *knownPIN // of the openings before; nil: there was none
 
 	mu      sync.Mutex
 	current *Connection

@@ -237,7 +237,7 @@ func TestSupervisorSurvivesHangingCalls(t *testing.T) {
 			t.Fatalf("with every session in the module: %v", err)
 		}
 	}
-	if state := s.supervisor.State(); state.Hang.Hung < 2 || state.Hang.Sessions != 4 || !state.Hang.All || state.Hang.Since.IsZero() {
+	if state := s.supervisor.State(); state.Hang.Hung < 2 || state.Hang.Sessions != 6 || !state.Hang.All || state.Hang.Since.IsZero() {
 		t.Errorf("State: %+v", state)
 	}
 	s.Faults.ClearAll()
