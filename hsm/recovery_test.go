@@ -1,6 +1,7 @@
 package hsm_test
 
 import (
+	"context"
 	"crypto"
 	"errors"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"github.com/miekg/pkcs11"
 
 	"github.com/sigild/sigild/hsm"
+	"github.com/sigild/sigild/hsm/hsmtest"
 )
 
 // await repeats a question until the answer is yes.
@@ -217,5 +219,39 @@ func TestSupervisorSeesTheTokenGoBesideAHangingCall(t *testing.T) {
 	s.Faults.Return(0)
 	if took := s.recovers(t); took > time.Second {
 		t.Errorf("service was back after %v", took)
+	}
+}
+
+// A log-in that ends before the PIN is presented says so, and the PIN does not come
+// to the token later.
+func TestLoginThatDoesNotReachTheToken(t *testing.T) {
+	instance := hsmtest.New(t, hsmtest.WithFaults())
+	cfg := instance.Config()
+	cfg.CallTimeout = 200 * time.Millisecond
+	token := instance.OpenWith(t, cfg)
+	for _, function := range []string{"C_OpenSession", "C_GetTokenInfo"} {
+		logins := instance.Faults.Calls("C_Login")
+		instance.Faults.Hang(function)
+		for range 2 { // the second finds the first in the module
+			if err := token.Login(t.Context(), instance.PIN); !errors.Is(err, hsm.ErrNotPresented) || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%s hangs: %v", function, err)
+			}
+		}
+		instance.Faults.ClearAll()
+		await(t, "the call", func() bool { return token.Hang().Hung == 0 })
+		if n := instance.Faults.Calls("C_Login") - logins; n != 0 {
+			t.Errorf("%s hangs: %d log-ins", function, n)
+		}
+	}
+	instance.Faults.FailOnce("C_GetTokenInfo", pkcs11.CKR_DEVICE_ERROR)
+	if err := token.Login(t.Context(), instance.PIN); !errors.Is(err, hsm.ErrNotPresented) {
+		t.Errorf("C_GetTokenInfo fails: %v", err)
+	}
+	instance.Faults.FailOnce("C_Login", pkcs11.CKR_DEVICE_ERROR)
+	if err := token.Login(t.Context(), instance.PIN); err == nil || errors.Is(err, hsm.ErrNotPresented) {
+		t.Errorf("C_Login fails: %v", err)
+	}
+	if err := token.Login(t.Context(), instance.PIN); err != nil {
+		t.Error(err)
 	}
 }
