@@ -59,31 +59,31 @@ func (m mark) samePIN(id seal.ID, pin []byte) bool {
 type loginMarks struct {
 	db *store.Store
 	id seal.ID
-	// own is the mark that this process wrote last and that stands: what became of
-	// its log-in hsm knows, or will, and counts. nil: there is none.
+	// own is the mark that this process wrote last. What became of its log-in hsm
+	// knows, or will when the module answers. nil: there is none.
 	own []byte
 }
 
 // login tries the PIN once. Before it does, it says so on disk, so that a
 // crash, a restart or a supervisor's loop never spends the token's tries.
 func (l *loginMarks) login(ctx context.Context, t *hsm.Token, pin []byte) error {
-	former, err := l.db.Get(ctx, store.Login)
+	before, err := l.db.Get(ctx, store.Login)
 	if err != nil {
 		return err
 	}
-	state, err := l.mayTry(ctx, t, former, pin)
+	state, err := l.mayTry(ctx, t, before, pin)
 	if err != nil {
 		return err
 	}
 	if err := l.put(ctx, newMark(state, l.id, pin)); err != nil {
 		return err
 	}
-	return l.settle(ctx, t.Login(ctx, pin), former, pin)
+	return l.settle(ctx, t.Login(ctx, pin), before, pin)
 }
 
 // settle writes down how a log-in ended. One whose end nobody saw keeps its mark;
 // one that did not reach the token leaves the mark that was there before.
-func (l *loginMarks) settle(ctx context.Context, outcome error, former, pin []byte) error {
+func (l *loginMarks) settle(ctx context.Context, outcome error, before, pin []byte) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), markTimeout)
 	defer cancel()
 	switch {
@@ -92,7 +92,7 @@ func (l *loginMarks) settle(ctx context.Context, outcome error, former, pin []by
 	case hsm.PINJudged(outcome):
 		return errors.Join(ErrLoginRefused, outcome, l.put(ctx, newMark(markRefused, l.id, pin)))
 	case errors.Is(outcome, hsm.ErrNotPresented):
-		return errors.Join(fmt.Errorf("token log-in: %w", outcome), l.write(ctx, former))
+		return errors.Join(fmt.Errorf("token log-in: %w", outcome), l.write(ctx, before))
 	case errors.Is(outcome, context.DeadlineExceeded), errors.Is(outcome, context.Canceled):
 		return fmt.Errorf("token log-in: %w", outcome)
 	}
@@ -102,16 +102,16 @@ func (l *loginMarks) settle(ctx context.Context, outcome error, former, pin []by
 // mayTry decides by the mark of the last log-in. One whose outcome is unknown
 // since its process ended is tried once more, unless the token says that a wrong
 // PIN was tried.
-func (l *loginMarks) mayTry(ctx context.Context, t *hsm.Token, former, pin []byte) (state byte, err error) {
+func (l *loginMarks) mayTry(ctx context.Context, t *hsm.Token, before, pin []byte) (state byte, err error) {
 	var m mark
-	if len(former) != len(m) {
+	if len(before) != len(m) {
 		return markTrying, nil
 	}
-	copy(m[:], former)
+	copy(m[:], before)
 	switch {
 	case !m.samePIN(l.id, pin):
 		return markTrying, nil
-	case m[0] != markRefused && bytes.Equal(former, l.own):
+	case m[0] != markRefused && bytes.Equal(before, l.own) && !t.Doubted(pin):
 		return m[0], nil
 	case m[0] != markTrying:
 		return 0, ErrLoginRefused

@@ -12,6 +12,7 @@ import (
 	"github.com/sigild/sigild/daemon/audit"
 	"github.com/sigild/sigild/daemon/store"
 	"github.com/sigild/sigild/daemon/wallet"
+	"github.com/sigild/sigild/hsm"
 	"github.com/sigild/sigild/ipc"
 )
 
@@ -70,11 +71,17 @@ func (d *Daemon) readTokenFault() error {
 }
 
 // inspect looks at a request's error before it is answered. A token that signed
-// wrongly or repeated a nonce is taken out of service, first in memory, then on
-// disk; one that failed is looked into.
+// wrongly is taken out of service, first in memory, then on disk; one that failed
+// is looked into.
 func (d *Daemon) inspect(ctx context.Context, err error) {
 	d.health.tokenErred(err)
-	if !errors.Is(err, wallet.ErrToken) && !errors.Is(err, wallet.ErrNonceReused) {
+	d.condemn(ctx, err)
+}
+
+// condemn takes the token out of service if the error says that it signed wrongly or
+// repeated a nonce, whoever met it: a request, a probe, or the token's supervision.
+func (d *Daemon) condemn(ctx context.Context, err error) {
+	if !errors.Is(err, wallet.ErrToken) && !errors.Is(err, wallet.ErrNonceReused) && !errors.Is(err, hsm.ErrWrongSignature) {
 		return
 	}
 	m := &faultMark{Time: time.Now().UTC().Truncate(time.Second), Reason: err.Error()}

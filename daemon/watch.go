@@ -41,7 +41,9 @@ func (d *Daemon) probeToken(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.Keys(d.token.newest.Token).ProbeSign(ctx)
+	err = c.Keys(d.token.newest.Token).ProbeSign(ctx)
+	d.condemn(ctx, err)
+	return err
 }
 
 // Without a watchdog the probes run at this pace.

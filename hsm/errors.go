@@ -32,6 +32,9 @@ var (
 	ErrUnsupported = errors.New("hsm: the token does not support this")
 	// ErrTokenNotFound is returned when not exactly one present token matches.
 	ErrTokenNotFound = errors.New("hsm: no single token matches")
+	// ErrUnusable is returned by a rehearsal that could not do what the use of any
+	// wallet asks for: unwrap a key, compute an HMAC, sign.
+	ErrUnusable = errors.New("hsm: no wallet's keys can be used")
 	// ErrObjectLost is returned when a session object was destroyed, or its
 	// session or the log-in that it belonged to is gone.
 	ErrObjectLost = errors.New("hsm: the session object is gone")

@@ -75,6 +75,19 @@ func (k *knownPIN) pause() time.Duration {
 	return time.Until(k.since.Add(pauses[min(k.doubts, len(pauses)-1)]))
 }
 
+// Doubted reports whether the token may have counted a wrong PIN since this process
+// presented this one: a log-in had no clear answer, or is still in the module. The PIN
+// that it took before is not in doubt.
+func (t *Token) Doubted(pin []byte) bool {
+	select {
+	case <-t.login.turn:
+		defer func() { t.login.turn <- struct{}{} }()
+		return t.login.doubts > 0 && !t.login.took(pin)
+	default:
+		return true
+	}
+}
+
 // refusedBy reads how the user PIN stands before it is presented. ours says that the
 // token took this PIN before.
 func (k *knownPIN) refusedBy(flags uint, ours bool) error {
