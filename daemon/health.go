@@ -135,12 +135,15 @@ func (h *health) reported() []finding {
 
 func (h *health) tokenFindings() (list []finding) {
 	d := h.daemon
-	if m := d.token.fault.look(); m != nil {
+	m := d.token.fault.look()
+	if m != nil {
 		list = append(list, finding{conditionOf("tokenFault"), m.Time, m.Reason})
 	}
 	s, reason := d.lines.token.State(), ""
 	if s.Phase != hsm.Ready {
 		reason = tokenReason(s)
+	}
+	if reason != "" && (reason != "tokenFault" || m == nil) {
 		list = append(list, finding{conditionOf(reason), s.Since, s.Cause.Error()})
 	}
 	if hang := hangReason(s.Hang); hang != "" && reason != "tokenHangs" {
@@ -171,6 +174,8 @@ func tokenReason(s hsm.SupervisorState) string {
 		return "tokenPIN"
 	case permanent(s.Cause):
 		return "tokenKeys"
+	case errors.Is(s.Cause, hsm.ErrWrongSignature):
+		return "tokenFault"
 	}
 	return "tokenAway"
 }

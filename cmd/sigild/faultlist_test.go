@@ -103,7 +103,7 @@ func tokenOutages() []deviceFault {
 		once("C_SignInit", "CKR_KEY_HANDLE_INVALID", pkcs11.CKR_KEY_HANDLE_INVALID).seenAs("–", "ok", "ok", "ok", "ok|relock"),
 		once("C_SignInit", "CKR_CRYPTOKI_NOT_INITIALIZED", pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED).seenAs("–", "ok", "ok", "ok", "relock"),
 		once("C_SignInit", "CKR_OPERATION_ACTIVE", pkcs11.CKR_OPERATION_ACTIVE),
-		once("C_UnwrapKey", "CKR_DEVICE_REMOVED", pkcs11.CKR_DEVICE_REMOVED).seenAs("–", "ok|"+notMet, "ok", "ok", notMet),
+		once("C_UnwrapKey", "CKR_DEVICE_REMOVED", pkcs11.CKR_DEVICE_REMOVED).seenAs("–", "ok|"+notMet, "ok", "ok", notMet+"|ok|relock"),
 		noSession,
 		standing(signing, "CKR_DEVICE_ERROR", pkcs11.CKR_DEVICE_ERROR).everybody(away, refused),
 		standing(signing, "CKR_FUNCTION_FAILED", pkcs11.CKR_FUNCTION_FAILED).everybody(away, refused),

@@ -46,6 +46,7 @@ func readFaultsDocument(t *testing.T) string {
 const (
 	sectionLasting = "Faults that wait for a person"
 	sectionHang    = "Calls that hang for long"
+	sectionSoak    = "Faults under load"
 	sectionStates  = "States"
 )
 
@@ -63,7 +64,7 @@ func writeFaults(t *testing.T, section, body string) {
 	}
 	before[section] = strings.TrimRight(body, "\n") + "\n"
 	text := before[""]
-	for _, heading := range []string{sectionLasting, sectionHang, sectionStates} {
+	for _, heading := range []string{sectionLasting, sectionHang, sectionSoak, sectionStates} {
 		if body, ok := before[heading]; ok {
 			text += mark + heading + "\n" + body
 		}

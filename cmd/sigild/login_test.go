@@ -168,9 +168,21 @@ func TestTokenThatFailsCostsNoAttempt(t *testing.T) {
 		faults.Clear(fault.function)
 		awaitSignature(t, c, w.WalletID)
 	}
+	for spared := range signaturesInACheck { // each call of a check is the first to fail once
+		faults.Spare("C_Sign", spared)
+		faults.Fail("C_Sign", deviceError)
+		_, err := tryPIN(t, c, w.WalletID, rightPIN)
+		wantReason(t, err, "tokenUnavailable")
+		faults.Clear("C_Sign")
+		awaitSignature(t, c, w.WalletID)
+	}
 	stop(t, h)
 	checkNothingCharged(t, h)
 }
+
+// signaturesInACheck is how many calls of C_Sign there are at least in a signature by
+// PIN: MACs, the pepper, the tweak and the signature.
+const signaturesInACheck = 5
 
 // awaitSignature signs as soon as the token is back.
 func awaitSignature(t *testing.T, c *ipc.Client, wallet ipc.Hex) {

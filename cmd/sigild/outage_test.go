@@ -272,6 +272,15 @@ func TestHangingTokenIsReported(t *testing.T) {
 	h.token.Clear(signing)
 	await(t, "a signature", func() bool { _, err := tryPIN(t, c, w.WalletID, rightPIN); return err == nil })
 	await(t, "ready", func() bool { state, _ := reasonsOf(t, c); return state == "ready" })
+	for spared := range signaturesInACheck { // each call of a check is the first to hang once
+		h.token.Spare(signing, spared)
+		h.token.Hang(signing)
+		if _, err := tryPIN(t, c, w.WalletID, rightPIN); err == nil {
+			t.Errorf("signed, although all calls after %d hang", spared)
+		}
+		h.token.Clear(signing)
+		awaitSignature(t, c, w.WalletID)
+	}
 	stop(t, h.Host)
 	checkNothingCharged(t, h.Host)
 }

@@ -79,6 +79,27 @@ func TestFaultsUnderLoad(t *testing.T) {
 	after.check(t, before)
 	stop(t, s.Host)
 	checkNothingCharged(t, s.Host)
+	if *writeDocument {
+		writeFaults(t, sectionSoak, s.report(first, before, after))
+	}
+}
+
+func (s *soakHost) report(first time.Duration, before, after held) string {
+	return fmt.Sprintf(`
+Written by `+"`make soak`, which runs `TestFaultsUnderLoad`"+`: %d clients create, unlock and sign
+without a pause for %v, while a random fault of those above begins every second. It lasts
+%v, or one in %d of them %v, so that calls count as hung and faults of several devices
+lie over each other.
+
+- %d faults, %d signatures, %d wallets made, %d requests refused. No answer was wrong, no
+  wallet was lost and no attempt was charged; the state at the end was ready.
+- After %v the daemon held %d sessions, %d session objects, %d threads, %d file
+  descriptors and %d KiB of memory; at the end %d, %d, %d, %d and %d KiB, with a database of
+  %d KiB in place of %d.
+`, soakClients, *soak, faultLasts, longFaults, faultLastsLong, s.faults, s.signed.Load(), s.walletsMade(), s.failed.Load(),
+		first, before.sessions, before.objects, before.threads, before.descriptors, before.memory.resident,
+		after.sessions, after.objects, after.threads, after.descriptors, after.memory.resident,
+		after.memory.database, before.memory.database)
 }
 
 // keepLog writes what sigild says to the file that -soak-log names: when it dies
