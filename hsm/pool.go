@@ -179,7 +179,10 @@ func (c *call[T]) serve(s *session, w work[T]) {
 	}
 	s.settle(err)
 	s.call.stop()
-	s.pool.token.observe(err)
+	// The object of a call that was given up may have been destroyed since then.
+	if c.state.Load() == finished || classOf(err) != FindKeys {
+		s.pool.token.observe(err)
+	}
 	s.pool.put(s)
 }
 
