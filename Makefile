@@ -62,8 +62,8 @@ faults: deps ## write docs/faults.md from what the devices' faults do
 hang: deps ## a call into the module hangs for 10 minutes, then all of them for one; write docs/faults.md
 	$(GO) test -count=1 -timeout 20m -run '^TestLongHang$$' ./cmd/sigild -v -hang 10m -write-faults
 
-soak: deps ## 8 clients and a random device fault every second, for 5 minutes
-	$(GO) test -count=1 -timeout 20m -run '^TestFaultsUnderLoad$$' ./cmd/sigild -v -soak 5m
+soak: deps ## 8 clients and a random device fault every second, for 5 minutes; write docs/faults.md
+	$(GO) test -count=1 -timeout 20m -run '^TestFaultsUnderLoad$$' ./cmd/sigild -v -soak 5m -write-faults
 
 lint: ## gofmt, vet, staticcheck, shellcheck where it is installed
 	@test -z "$$(gofmt -l . | tee /dev/stderr)"

@@ -2,10 +2,13 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"github.com/sigild/sigild/hsm"
 )
 
 // doubt is a condition that requests meet and that no device reports by itself.
@@ -34,7 +37,7 @@ func (d *doubt) raise(reason string, cause error, passes bool) {
 	d.found = &finding{conditionOf(reason), time.Now(), cause.Error()}
 	d.passes = passes
 	if known != nil && known.reason == reason {
-		d.found.since = known.since
+		d.found.since, d.found.condition = known.since, known.condition
 	} else {
 		d.found.log(d.log)
 	}
@@ -79,7 +82,10 @@ func (d *doubt) answered(asked *finding, err error) bool {
 	}
 	d.found = nil
 	if err != nil {
-		d.found = &finding{asked.condition, asked.since, err.Error()}
+		d.found = &finding{conditionOf(asked.reason), asked.since, err.Error()}
+		if errors.Is(err, hsm.ErrUnusable) {
+			d.found.condition = failingOf(asked.reason)
+		}
 		return false
 	}
 	d.log.Info("no longer degraded", "reason", asked.reason, "after", time.Since(asked.since).Round(time.Millisecond))

@@ -105,6 +105,7 @@ func failures() []failure {
 		{"pinSyntax", ipc.CodeInvalidParams, seal.ErrPINSyntax, "a PIN has 6 to 64 printable ASCII characters", true, false},
 		{"pinWeak", ipc.CodeInvalidParams, seal.ErrPINWeak, "this PIN is too easy to guess: no runs, repetitions or common PINs", true, false},
 		{"tokenFault", codeUnavailable, wallet.ErrToken, "the token gave a wrong answer; nothing left the daemon", false, false},
+		{"tokenFault", codeUnavailable, hsm.ErrTokenAnswer, "the token gave a wrong answer; nothing left the daemon", false, false},
 		{"tokenFault", codeUnavailable, hsm.ErrWrappedKey, "the token refuses the wallet's wrapped key", false, false},
 		{"nonceReused", codeUnavailable, wallet.ErrNonceReused, "the token repeated a signature nonce; nothing left the daemon", false, false},
 		{"measuredState", codeUnavailable, tpm.ErrPCRMismatch, "the host is not in the measured state that its keys are bound to", true, false},

@@ -36,8 +36,9 @@ func conditions() []condition {
 	return []condition{
 		{"tokenAway", true, nothing, "plug the token in, or restore its network; the daemon takes it by itself"},
 		{"tokenHangs", true, nothing, "look at the token and its module's log; service returns when the module answers"},
-		{"tokenSlow", false, "everything, with fewer sessions", "look at the token and its module's log; a session is back when its call is"},
+		{"tokenSlow", false, "everything, with fewer sessions; no new wallet or account while all of the P-256 keys hang", "look at the token and its module's log; a session is back when its call is"},
 		{"tokenErrors", false, "what does not need the calls that fail; nothing is charged", "look at the detail, the token's and the module's log; the daemon rehearses all calls until they pass"},
+		{"tokenErrors", true, "where a rehearsal cannot unwrap a wallet's keys or sign: at most wallets that are unlocked; nothing is charged", "as above"},
 		{"tokenKeys", true, nothing, "put the right token in: this one does not have this installation's keys as they were made"},
 		{"tokenPIN", true, nothing, "look at token.pin in the configuration and at what it names"},
 		{"tokenRefused", true, nothing, "put the right PIN where token.pin points, then restart"},
@@ -52,6 +53,7 @@ func conditions() []condition {
 	}
 }
 
+// conditionOf gives the row of a reason, the mildest where there are two.
 func conditionOf(reason string) condition {
 	for _, c := range conditions() {
 		if c.reason == reason {
@@ -59,6 +61,16 @@ func conditionOf(reason string) condition {
 		}
 	}
 	return condition{reason: reason, failing: true, action: "see the log"}
+}
+
+// failingOf gives the row of a reason for a failing daemon.
+func failingOf(reason string) condition {
+	for _, c := range conditions() {
+		if c.reason == reason && c.failing {
+			return c
+		}
+	}
+	return conditionOf(reason)
 }
 
 // finding is a condition that holds.
@@ -123,19 +135,32 @@ func (h *health) reported() []finding {
 
 func (h *health) tokenFindings() (list []finding) {
 	d := h.daemon
-	if m := d.token.fault.look(); m != nil {
+	m := d.token.fault.look()
+	if m != nil {
 		list = append(list, finding{conditionOf("tokenFault"), m.Time, m.Reason})
 	}
-	s := d.lines.token.State()
-	switch {
-	case s.Phase != hsm.Ready:
-		list = append(list, finding{conditionOf(tokenReason(s)), s.Since, s.Cause.Error()})
-	case s.Hang.All:
-		list = append(list, finding{conditionOf("tokenHangs"), s.Hang.Since, hungText(s.Hang)})
-	case s.Hang.Hung > 0:
-		list = append(list, finding{conditionOf("tokenSlow"), s.Hang.Since, hungText(s.Hang)})
+	s, reason := d.lines.token.State(), ""
+	if s.Phase != hsm.Ready {
+		reason = tokenReason(s)
+	}
+	if reason != "" && (reason != "tokenFault" || m == nil) {
+		list = append(list, finding{conditionOf(reason), s.Since, s.Cause.Error()})
+	}
+	if hang := hangReason(s.Hang); hang != "" && reason != "tokenHangs" {
+		list = append(list, finding{conditionOf(hang), s.Hang.Since, hungText(s.Hang)})
 	}
 	return list
+}
+
+// hangReason names what hanging calls mean; "" when there are none.
+func hangReason(h hsm.Hang) string {
+	switch {
+	case h.All:
+		return "tokenHangs"
+	case h.Hung > 0:
+		return "tokenSlow"
+	}
+	return ""
 }
 
 // tokenReason names why the token is not ready.
@@ -149,6 +174,8 @@ func tokenReason(s hsm.SupervisorState) string {
 		return "tokenPIN"
 	case permanent(s.Cause):
 		return "tokenKeys"
+	case errors.Is(s.Cause, hsm.ErrWrongSignature):
+		return "tokenFault"
 	}
 	return "tokenAway"
 }
@@ -211,7 +238,11 @@ func (h *health) report() (state string, reasons []ipc.StatusReason) {
 }
 
 func hungText(h hsm.Hang) string {
-	return fmt.Sprintf("%d of %d sessions wait for the module for longer than token.timeout", h.Hung, h.Sessions)
+	text := fmt.Sprintf("%d of %d sessions wait for the module for longer than token.timeout", h.Hung, h.Sessions)
+	if h.Signers {
+		text += ", among them all of the P-256 keys"
+	}
+	return text
 }
 
 // ConditionsTable is the table of what can be wrong, in Markdown, for

@@ -25,6 +25,7 @@ type lines struct {
 	// recall is a PIN that was typed in, sealed by the TPM. The supervisor's
 	// goroutine alone uses it.
 	recall *tpm.Blob
+	marks  loginMarks // likewise
 }
 
 // startPatience is how long a start waits for devices that answer slowly. One
@@ -37,7 +38,7 @@ func (d *Daemon) prepareDevices(doc *document) error {
 	if err != nil {
 		return err
 	}
-	l := &lines{tpm: newTPMLine(chip, d.log), ended: make(chan error, 1)}
+	l := &lines{tpm: newTPMLine(chip, d.log), ended: make(chan error, 1), marks: loginMarks{db: d.db, id: d.doc.ID}}
 	d.token = &token{chip: l.tpm, config: d.config.Token, mechanism: map[uint32]uint64{}, hosts: map[uint32]*tpm.HMACKey{},
 		distrusted: d.keepTokenFault}
 	for _, g := range d.doc.Generations {
@@ -145,7 +146,7 @@ func (d *Daemon) unlockToken(ctx context.Context, t *hsm.Token) error {
 	if err := d.keepPIN(ctx, pin); err != nil {
 		return fmt.Errorf("token PIN: %w", err)
 	}
-	return loginMarks{d.db, d.doc.ID}.login(ctx, t, pin)
+	return d.lines.marks.login(ctx, t, pin)
 }
 
 func (d *Daemon) unsealPIN(ctx context.Context) (pin []byte, err error) {

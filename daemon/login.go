@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -58,23 +59,31 @@ func (m mark) samePIN(id seal.ID, pin []byte) bool {
 type loginMarks struct {
 	db *store.Store
 	id seal.ID
+	// own is the mark that this process wrote last. What became of its log-in hsm
+	// knows, or will when the module answers. nil: there is none.
+	own []byte
 }
 
 // login tries the PIN once. Before it does, it says so on disk, so that a
 // crash, a restart or a supervisor's loop never spends the token's tries.
-func (l loginMarks) login(ctx context.Context, t *hsm.Token, pin []byte) error {
-	state, err := l.mayTry(ctx, t, pin)
+func (l *loginMarks) login(ctx context.Context, t *hsm.Token, pin []byte) error {
+	before, err := l.db.Get(ctx, store.Login)
+	if err != nil {
+		return err
+	}
+	state, err := l.mayTry(ctx, t, before, pin)
 	if err != nil {
 		return err
 	}
 	if err := l.put(ctx, newMark(state, l.id, pin)); err != nil {
 		return err
 	}
-	return l.settle(ctx, t.Login(ctx, pin), pin)
+	return l.settle(ctx, t.Login(ctx, pin), before, pin)
 }
 
-// settle writes down how a log-in ended. One whose end nobody saw keeps its mark.
-func (l loginMarks) settle(ctx context.Context, outcome error, pin []byte) error {
+// settle writes down how a log-in ended. One whose end nobody saw keeps its mark;
+// one that did not reach the token leaves the mark that was there before.
+func (l *loginMarks) settle(ctx context.Context, outcome error, before, pin []byte) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), markTimeout)
 	defer cancel()
 	switch {
@@ -82,6 +91,8 @@ func (l loginMarks) settle(ctx context.Context, outcome error, pin []byte) error
 		return l.clear(ctx)
 	case hsm.PINJudged(outcome):
 		return errors.Join(ErrLoginRefused, outcome, l.put(ctx, newMark(markRefused, l.id, pin)))
+	case errors.Is(outcome, hsm.ErrNotPresented):
+		return errors.Join(fmt.Errorf("token log-in: %w", outcome), l.write(ctx, before))
 	case errors.Is(outcome, context.DeadlineExceeded), errors.Is(outcome, context.Canceled):
 		return fmt.Errorf("token log-in: %w", outcome)
 	}
@@ -89,21 +100,20 @@ func (l loginMarks) settle(ctx context.Context, outcome error, pin []byte) error
 }
 
 // mayTry decides by the mark of the last log-in. One whose outcome is unknown
-// is tried once more, unless the token says that a wrong PIN was tried.
-func (l loginMarks) mayTry(ctx context.Context, t *hsm.Token, pin []byte) (state byte, err error) {
-	data, err := l.db.Get(ctx, store.Login)
-	if err != nil {
-		return 0, err
-	}
+// since its process ended is tried once more, unless the token says that a wrong
+// PIN was tried.
+func (l *loginMarks) mayTry(ctx context.Context, t *hsm.Token, before, pin []byte) (state byte, err error) {
 	var m mark
-	if len(data) != len(m) {
+	if len(before) != len(m) {
 		return markTrying, nil
 	}
-	copy(m[:], data)
-	if !m.samePIN(l.id, pin) {
+	copy(m[:], before)
+	switch {
+	case !m.samePIN(l.id, pin):
 		return markTrying, nil
-	}
-	if m[0] != markTrying {
+	case m[0] != markRefused && bytes.Equal(before, l.own) && !t.Doubted(pin):
+		return m[0], nil
+	case m[0] != markTrying:
 		return 0, ErrLoginRefused
 	}
 	info, err := t.Info(ctx)
@@ -116,12 +126,15 @@ func (l loginMarks) mayTry(ctx context.Context, t *hsm.Token, pin []byte) (state
 	return markAgain, nil
 }
 
-func (l loginMarks) put(ctx context.Context, m mark) error {
-	return l.db.Put(ctx, map[store.Document][]byte{store.Login: m[:]})
+func (l *loginMarks) put(ctx context.Context, m mark) error {
+	l.own = m[:]
+	return l.write(ctx, m[:])
 }
 
-func (l loginMarks) clear(ctx context.Context) error {
-	return l.db.Put(ctx, map[store.Document][]byte{store.Login: nil})
+func (l *loginMarks) clear(ctx context.Context) error { return l.write(ctx, nil) }
+
+func (l *loginMarks) write(ctx context.Context, m []byte) error {
+	return l.db.Put(ctx, map[store.Document][]byte{store.Login: m})
 }
 
 // ForgetRefusal lets the token's user PIN be tried once more after a refusal.
@@ -136,5 +149,5 @@ func ForgetRefusal(ctx context.Context, c *Config) (was bool, err error) {
 	if err != nil || data == nil {
 		return false, err
 	}
-	return true, loginMarks{db: db}.clear(ctx)
+	return true, (&loginMarks{db: db}).clear(ctx)
 }

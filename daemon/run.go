@@ -64,6 +64,9 @@ func (d *Daemon) announce() {
 
 // reportToken logs each change of the token's state.
 func (d *Daemon) reportToken(s hsm.SupervisorState) {
+	if d.lines.verified.Load() { // before, it may be another token's keys that do not match
+		d.condemn(s.Cause)
+	}
 	if s.Phase == hsm.Ready {
 		d.health.token.hurry()
 		d.log.Info("the token can be used", "recoveries", s.Recoveries)

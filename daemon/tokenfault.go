@@ -12,6 +12,7 @@ import (
 	"github.com/sigild/sigild/daemon/audit"
 	"github.com/sigild/sigild/daemon/store"
 	"github.com/sigild/sigild/daemon/wallet"
+	"github.com/sigild/sigild/hsm"
 	"github.com/sigild/sigild/ipc"
 )
 
@@ -106,12 +107,18 @@ func (d *Daemon) keepTokenFault(m *faultMark) {
 	}
 }
 
-// inspect looks at a request's error before it is answered. A token that gave a
-// wrong answer is taken out of service, if the signature itself did not do it; one
-// that failed is looked into.
+// inspect looks at a request's error before it is answered. A token that signed
+// wrongly is taken out of service, if the signature itself did not do it; one that
+// failed is looked into.
 func (d *Daemon) inspect(err error) {
 	d.health.tokenErred(err)
-	if errors.Is(err, wallet.ErrToken) || errors.Is(err, wallet.ErrNonceReused) {
+	d.condemn(err)
+}
+
+// condemn takes the token out of service if the error says that it signed wrongly or
+// repeated a nonce, whoever met it: a request, a probe, or the token's supervision.
+func (d *Daemon) condemn(err error) {
+	if errors.Is(err, wallet.ErrToken) || errors.Is(err, wallet.ErrNonceReused) || errors.Is(err, hsm.ErrWrongSignature) {
 		d.token.Distrust(err)
 	}
 }

@@ -19,17 +19,20 @@ var errHung = errors.New("does not come back")
 
 // probe is one thing that a healthy daemon can do at any time.
 type probe struct {
-	name string
-	run  func(context.Context) error
+	name     string
+	run      func(context.Context) error
+	patience time.Duration // how long it may hang before the watchdog starves
 }
 
 // probes are a signature by the token's probe key, a command of the TPM, and a
-// read of the database.
+// read of the database. A device may answer again after long, and then nothing was
+// lost; a restart would lose every unlocked wallet.
 func (d *Daemon) probes() []probe {
+	devices := time.Duration(d.config.Watchdog.DeviceHang)
 	return []probe{
-		{"token", d.probeToken},
-		{"tpm", d.lines.tpm.probe},
-		{"store", func(ctx context.Context) error { _, err := d.db.Count(ctx); return err }},
+		{"token", d.probeToken, devices},
+		{"tpm", d.lines.tpm.probe, devices},
+		{"store", func(ctx context.Context) error { _, err := d.db.Count(ctx); return err }, 0},
 	}
 }
 
@@ -38,7 +41,9 @@ func (d *Daemon) probeToken(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.Keys(d.token.newest.Token).ProbeSign(ctx)
+	err = c.Keys(d.token.newest.Token).ProbeSign(ctx)
+	d.condemn(err)
+	return err
 }
 
 // Without a watchdog the probes run at this pace.
@@ -53,7 +58,7 @@ const (
 //
 // A device that answers with an error, or is not there, does not starve the
 // watchdog: a restart would not bring it back. One that does not answer at all
-// does, once it has hung for the limit: its probe takes whichever session is
+// does, once it has hung for its patience: its probe takes whichever session is
 // free, so by then no session is left.
 type watcher struct {
 	notify   notifier
@@ -61,7 +66,7 @@ type watcher struct {
 	probes   []*probing
 	every    time.Duration
 	timeout  time.Duration
-	limit    time.Duration                 // how long a probe may hang; 0: there is no watchdog
+	limit    time.Duration                 // how long a probe may hang at least; 0: there is no watchdog
 	observe  func(failing map[string]bool) // each probe's last outcome
 	ready    bool
 	reported string
@@ -120,11 +125,11 @@ func (w *watcher) round(ctx context.Context) {
 	}
 }
 
-// alive reports whether every probe answered within the limit, if only by an
+// alive reports whether every probe answered within its patience, if only by an
 // error.
 func (w *watcher) alive() bool {
 	for _, p := range w.probes {
-		if time.Since(p.answered) > w.limit {
+		if time.Since(p.answered) > max(w.limit, p.patience) {
 			return false
 		}
 	}

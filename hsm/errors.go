@@ -14,6 +14,9 @@ var (
 	ErrPINIncorrect = errors.New("hsm: the token refused the user PIN")
 	// ErrPINLocked is returned when the token has locked the user PIN.
 	ErrPINLocked = errors.New("hsm: the user PIN is locked: the token's security officer must reset it")
+	// ErrNotPresented is returned by a log-in that ended before the user PIN was
+	// given to the token, which did not count it.
+	ErrNotPresented = errors.New("hsm: the user PIN was not presented")
 	// ErrNotLoggedIn is returned when a call needs the log-in and there is none,
 	// or when it was lost since the keys were opened: log in and open them again.
 	ErrNotLoggedIn = errors.New("hsm: not logged in to the token")
@@ -29,6 +32,9 @@ var (
 	ErrUnsupported = errors.New("hsm: the token does not support this")
 	// ErrTokenNotFound is returned when not exactly one present token matches.
 	ErrTokenNotFound = errors.New("hsm: no single token matches")
+	// ErrUnusable is returned by a rehearsal that could not do what the use of any
+	// wallet asks for: unwrap a key, compute an HMAC, sign.
+	ErrUnusable = errors.New("hsm: no wallet's keys can be used")
 	// ErrObjectLost is returned when a session object was destroyed, or its
 	// session or the log-in that it belonged to is gone.
 	ErrObjectLost = errors.New("hsm: the session object is gone")
@@ -53,6 +59,9 @@ var (
 	// ErrTokenAnswer is returned when the token's answer is malformed or wrong: a
 	// signature that does not verify, a point off the curve, a wrong length.
 	ErrTokenAnswer = errors.New("hsm: the token gave a wrong answer")
+	// ErrWrongSignature is the ErrTokenAnswer that may give a key away: a signature
+	// that does not verify. It must not leave, and the key should not sign again.
+	ErrWrongSignature = fmt.Errorf("%w: a signature does not verify", ErrTokenAnswer)
 )
 
 // Error is a PKCS#11 function that failed. errors.Is matches it with the

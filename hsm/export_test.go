@@ -24,3 +24,12 @@ func ReturnCodes() []uint {
 
 // NewError makes an error as the module's answers do.
 func NewError(function string, code uint) *Error { return newError(function, code) }
+
+// UnclearLogins counts the log-ins without a clear answer until the next is refused.
+func UnclearLogins(ours bool) int {
+	k := newKnownPIN()
+	for k.refusedBy(0, ours) == nil {
+		k.doubt(ErrHung)
+	}
+	return k.doubts
+}

@@ -304,7 +304,7 @@ func (s *session) proveP256(l longLived) error {
 	der, err := asn1.Marshal(struct{ R, S *big.Int }{
 		new(big.Int).SetBytes(raw[:32]), new(big.Int).SetBytes(raw[32:])})
 	if err != nil || !ecdsa.VerifyASN1(public, digest[:], der) {
-		return fmt.Errorf("hsm: a P-256 signature does not verify: %w", ErrTokenAnswer)
+		return fmt.Errorf("hsm: with a P-256 key: %w", ErrWrongSignature)
 	}
 	return nil
 }

@@ -42,7 +42,7 @@ func verifySecp256k1(point []byte, digest [32]byte, signature [64]byte) error {
 	overflow := r.SetByteSlice(signature[:32])
 	overflow = s.SetByteSlice(signature[32:]) || overflow
 	if overflow || !secpecdsa.NewSignature(&r, &s).Verify(digest[:], key) {
-		return fmt.Errorf("hsm: a secp256k1 signature does not verify: %w", ErrTokenAnswer)
+		return fmt.Errorf("hsm: with a secp256k1 key: %w", ErrWrongSignature)
 	}
 	return nil
 }

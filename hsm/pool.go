@@ -27,20 +27,13 @@ func newPool(t *Token, size int, keeper bool) *pool {
 }
 
 // hung counts the sessions whose call is in the module for longer than the call
-// timeout, so that no caller waits for it any more, and says since when the first
-// of these calls is.
+// timeout, and says since when the first of them is.
 func (p *pool) hung() (n int, since time.Time) {
-	for _, s := range p.all {
-		begun := s.begun.Load()
-		if begun == nil || time.Since(*begun) <= p.token.cfg.CallTimeout {
-			continue
-		}
-		n++
-		if since.IsZero() || begun.Before(since) {
-			since = *begun
-		}
+	watches := make([]*stopwatch, len(p.all))
+	for i, s := range p.all {
+		watches[i] = &s.call
 	}
-	return n, since
+	return hungSince(watches, p.token.cfg.CallTimeout)
 }
 
 // take waits for a free session.
@@ -86,10 +79,9 @@ func (p *pool) sweep() {
 		select {
 		case s := <-p.free:
 			if s.life.over(p.token.epoch.Load()) {
-				now := time.Now()
-				s.begun.Store(&now)
+				s.call.start()
 				s.close()
-				s.begun.Store(nil)
+				s.call.stop()
 			}
 			p.free <- s
 		default:
@@ -170,8 +162,7 @@ func (c *call[T]) finish(value T, err error) bool {
 // serve runs w on its session and gives the session back. A result that nobody
 // waits for is discarded.
 func (c *call[T]) serve(s *session, w work[T]) {
-	now := time.Now()
-	s.begun.Store(&now)
+	s.call.start()
 	value, err := w.attempt(s)
 	if err != nil && c.state.Load() == running && w.repeatable() && s.worthRepeating(err) {
 		s.close()
@@ -187,8 +178,11 @@ func (c *call[T]) serve(s *session, w work[T]) {
 		}
 	}
 	s.settle(err)
-	s.begun.Store(nil)
-	s.pool.token.observe(err)
+	s.call.stop()
+	// The object of a call that was given up may have been destroyed since then.
+	if c.state.Load() == finished || classOf(err) != FindKeys {
+		s.pool.token.observe(err)
+	}
 	s.pool.put(s)
 }
 

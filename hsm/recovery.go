@@ -1,6 +1,7 @@
 package hsm
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,30 +43,30 @@ func (s *Supervisor) watch(ctx context.Context) error {
 		case <-s.wake:
 		case <-tick.C:
 		}
-		if s.stands(ctx, cause) {
-			continue
+		if cause = s.fault(ctx, cause); cause != nil {
+			return cause
 		}
-		if cause == nil {
-			cause = ErrNotLoggedIn
-		}
-		return cause
 	}
 }
 
-// stands reports whether the connection still works although something was seen.
-// A stale handle (FindKeys) is not looked into: the keys are found again.
-func (s *Supervisor) stands(ctx context.Context, cause error) bool {
+// fault looks whether the connection still works although something was seen, and
+// gives nil or what is wrong with it. A stale handle (FindKeys) is not looked into:
+// the keys are found again.
+func (s *Supervisor) fault(ctx context.Context, seen error) error {
 	c := s.Last()
-	if c == nil || !c.whole() || classOf(cause) == FindKeys {
-		return false
+	if c == nil || !c.whole() || classOf(seen) == FindKeys {
+		return cmp.Or(seen, ErrNotLoggedIn)
 	}
-	if c.Token.Hang().Hung > 0 {
-		return true // another call would only hang too; the state shows it
+	if c.Token.Hang().Hung > 0 && classOf(seen) < Reinitialise {
+		return nil // another call would only hang too; the state shows it
 	}
 	err := c.probe(ctx)
-	// A call that begins to hang during the probe is no reason either: closing the
-	// module would cost every object, and can only wait for the same answer.
-	return err == nil || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrHung) || ctx.Err() != nil
+	// A call that begins to hang during the probe is no reason: closing the module
+	// would cost every object, and can only wait for the same answer.
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrHung) || ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // probe signs with every generation's probe key.
@@ -101,11 +102,14 @@ func (s *Supervisor) recover(ctx context.Context, cause error) error {
 
 // attempt makes the connection once, from as high up as there is hope.
 func (s *Supervisor) attempt(ctx context.Context, n int, cause error) error {
-	if s.token != nil && (classOf(cause) == Reinitialise || n >= milder) {
-		if err := s.reopenable(); err != nil {
+	// With calls in the module it stays open, which may do.
+	if s.token != nil && (classOf(cause) == Reinitialise || n >= milder) && s.reopenable() == nil && !s.lateLogIn() {
+		s.closeToken()
+	}
+	if s.lateLogIn() {
+		if err := s.logIn(ctx); err != nil {
 			return err
 		}
-		s.closeToken()
 	}
 	if s.token == nil {
 		if err := s.openToken(ctx); err != nil {
@@ -136,6 +140,13 @@ func (s *Supervisor) attempt(ctx context.Context, n int, cause error) error {
 	return nil
 }
 
+// lateLogIn reports whether a log-in came to its end after LogIn had given it up.
+// LogIn must learn of it before the token is closed, or would take it for one whose
+// outcome nobody knows.
+func (s *Supervisor) lateLogIn() bool {
+	return s.token != nil && s.token.loggedIn.Load() && !s.confirmed
+}
+
 // logIn asks for a log-in where there is none, and also where one came to its end
 // after LogIn had given it up, so that LogIn learns of it. While an earlier C_Login has not
 // come back from the module it asks for nothing.
@@ -147,7 +158,11 @@ func (s *Supervisor) logIn(ctx context.Context) error {
 	s.confirmed = false
 	select {
 	case turn := <-t.login.turn:
+		pause, unclear := t.login.pause(), t.login.unclear
 		t.login.turn <- turn
+		if pause > 0 {
+			return fmt.Errorf("hsm: the next log-in is %v away, since the last had no clear answer: %w", pause.Round(time.Second), unclear)
+		}
 	default:
 		return fmt.Errorf("%w: a log-in is still running", ErrHung)
 	}
@@ -174,18 +189,29 @@ const quiet = 200 * time.Millisecond
 // reopenable reports why the module must not be finalised: calls that it has
 // not answered yet may still be running in it.
 func (s *Supervisor) reopenable() error {
+	if h := s.token.Hang(); h.Hung > 0 {
+		return fmt.Errorf("%w: in %d sessions", ErrHung, h.Hung)
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), quiet)
 	defer cancel()
+	missing := 0
 	for _, p := range []*pool{s.token.signing, s.token.keepers} {
 		idle := p.drain(ctx)
-		for _, x := range idle {
-			p.free <- x
-		}
-		if missing := len(p.all) - len(idle); missing > 0 {
-			return fmt.Errorf("%w: %d of %d sessions", ErrHung, missing, len(p.all))
-		}
+		missing += giveBack(p.free, idle)
+	}
+	missing += giveBack(s.token.signer.turns, s.token.signer.drain(ctx))
+	if missing > 0 {
+		return fmt.Errorf("%w: in %d sessions", ErrHung, missing)
 	}
 	return nil
+}
+
+// giveBack returns what was taken, and counts what could not be.
+func giveBack[T any](to chan T, taken []T) (missing int) {
+	for _, x := range taken {
+		to <- x
+	}
+	return cap(to) - len(taken)
 }
 
 // opening is an Open under way. It may hang in the module like any call, and
@@ -217,7 +243,9 @@ func (s *Supervisor) openToken(ctx context.Context) error {
 	if o.err != nil {
 		return o.err
 	}
-	o.token.login.ours, o.token.login.doubts = s.history.ours, s.history.doubts
+	if s.history != nil {
+		o.token.login.knownPIN = *s.history
+	}
 	s.token = o.token
 	return nil
 }
@@ -242,18 +270,21 @@ func (s *Supervisor) closeToken() {
 	}
 	_ = s.token.Close()
 	s.count(s.token.Stats())
-	s.history.ours, s.history.doubts = s.token.proven()
+	known := s.token.known()
+	s.history = &known
 	s.token = nil
 }
 
-// proven returns what is known of the PIN, for the next opening.
-func (t *Token) proven() (ours bool, doubts int) {
+// known returns what is known of the PIN, for the next opening.
+func (t *Token) known() knownPIN {
 	select {
 	case <-t.login.turn:
 		defer func() { t.login.turn <- struct{}{} }()
-		return t.login.ours, t.login.doubts
-	default:
-		return false, maxDoubts // a log-in is still in the module
+		return t.login.knownPIN
+	default: // a log-in is still in the module
+		k := newKnownPIN()
+		k.doubts, k.unclear, k.since = maxDoubts, ErrHung, time.Now()
+		return k
 	}
 }
 

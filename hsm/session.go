@@ -2,7 +2,6 @@ package hsm
 
 import (
 	"sync/atomic"
-	"time"
 
 	"github.com/miekg/pkcs11"
 )
@@ -29,7 +28,7 @@ type session struct {
 	life    *life // nil when no session is open
 	suspect bool  // close it after this call
 
-	begun atomic.Pointer[time.Time] // since when a call is in the module; nil when none is
+	call stopwatch // runs while a call is in the module
 }
 
 // open makes sure that a session is open and has the log-in.

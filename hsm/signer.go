@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/ThalesGroup/crypto11"
 )
@@ -18,7 +19,8 @@ import (
 // after a session error the whole context is replaced.
 type signer struct {
 	cfg   Config
-	turns chan struct{} // one token per signature at a time
+	turns chan *stopwatch // whoever has one may sign; it runs meanwhile
+	all   []*stopwatch
 
 	mu      sync.Mutex
 	context *crypto11.Context
@@ -32,9 +34,11 @@ func openSigner(cfg Config) (*signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &signer{cfg: cfg, context: c, turns: make(chan struct{}, signerSessions-1)}
+	s := &signer{cfg: cfg, context: c, turns: make(chan *stopwatch, signerSessions-1)}
 	for range cap(s.turns) {
-		s.turns <- struct{}{}
+		turn := new(stopwatch)
+		s.all = append(s.all, turn)
+		s.turns <- turn
 	}
 	return s, nil
 }
@@ -75,16 +79,41 @@ func (s *signer) replace(old *crypto11.Context) (*crypto11.Context, error) {
 	return fresh, nil
 }
 
-// drain takes every turn, so that nobody signs any more.
-func (s *signer) drain(ctx context.Context) bool {
+// drain takes every turn, so that nobody signs any more, as far as they come back
+// in time.
+func (s *signer) drain(ctx context.Context) (out []*stopwatch) {
 	for range cap(s.turns) {
 		select {
-		case <-s.turns:
+		case turn := <-s.turns:
+			out = append(out, turn)
 		case <-ctx.Done():
-			return false
+			return out
 		}
 	}
-	return true
+	return out
+}
+
+// hung counts the signatures that are in the module for longer than the call timeout.
+func (s *signer) hung() (n int, since time.Time) { return hungSince(s.all, s.cfg.CallTimeout) }
+
+// take waits for a turn.
+func (s *signer) take(ctx context.Context, closing <-chan struct{}) (*stopwatch, error) {
+	select {
+	case turn := <-s.turns:
+		return turn, nil
+	default:
+	}
+	if n, _ := s.hung(); n == len(s.all) {
+		return nil, fmt.Errorf("%w: all %d of the P-256 keys", ErrHung, len(s.all))
+	}
+	select {
+	case turn := <-s.turns:
+		return turn, nil
+	case <-closing:
+		return nil, ErrClosed
+	case <-ctx.Done():
+		return nil, fmt.Errorf("no free session: %w", ctx.Err())
+	}
 }
 
 // close closes the last context, which finalises the module once all others are
@@ -128,7 +157,7 @@ func (k *keySigner) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]
 		return nil, err
 	}
 	if !ecdsa.VerifyASN1(k.public, own, signature) {
-		return nil, fmt.Errorf("hsm: a P-256 signature does not verify: %w", ErrTokenAnswer)
+		return nil, fmt.Errorf("hsm: with a P-256 key: %w", ErrWrongSignature)
 	}
 	return signature, nil
 }
@@ -137,15 +166,16 @@ func (k *keySigner) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]
 // until the module comes back.
 func (k *keySigner) attempt(ctx context.Context, digest []byte) ([]byte, error) {
 	s := k.keys.token.signer
-	select {
-	case <-s.turns:
-	case <-k.keys.token.closing:
-		return nil, ErrClosed
-	case <-ctx.Done():
-		return nil, fmt.Errorf("hsm: sign: no free session: %w", ctx.Err())
+	turn, err := s.take(ctx, k.keys.token.closing)
+	if err != nil {
+		return nil, fmt.Errorf("hsm: sign: %w", err)
 	}
+	turn.start()
 	return await(ctx, "sign", func() ([]byte, error) {
-		defer func() { s.turns <- struct{}{} }()
+		defer func() {
+			turn.stop()
+			s.turns <- turn
+		}()
 		signature, err := k.signTwice(s, digest)
 		k.keys.token.observe(err)
 		return signature, err

@@ -21,8 +21,8 @@ type SupervisorConfig struct {
 	Open func(context.Context, *Token) ([]*Keys, error)
 	// Final reports whether an error must not be tried again.
 	Final func(error) bool
-	// Changed is called, if it is set, after each change of the state, by the
-	// supervisor's one goroutine.
+	// Changed is called, if it is set, after each change of the phase and whenever
+	// the cause is a wrong signature, by the supervisor's one goroutine.
 	Changed func(SupervisorState)
 	// Patience is how long Connection waits for a recovery: 0 is half a second.
 	Patience time.Duration
@@ -125,7 +125,7 @@ type Supervisor struct {
 	serial  string   // of the first token that took the PIN
 	// confirmed says that LogIn knows of the log-in that stands.
 	confirmed bool
-	history   login // doubts of the PIN, over all openings
+	history   *knownPIN // of the openings before; nil: there was none
 
 	mu      sync.Mutex
 	current *Connection
@@ -275,7 +275,7 @@ func (s *Supervisor) publish(phase Phase, c *Connection, cause error) {
 	close(s.changed)
 	s.changed = make(chan struct{})
 	s.mu.Unlock()
-	if s.cfg.Changed != nil && phase != before {
+	if s.cfg.Changed != nil && (phase != before || errors.Is(cause, ErrWrongSignature)) {
 		s.cfg.Changed(state)
 	}
 }

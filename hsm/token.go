@@ -102,8 +102,9 @@ func (t *Token) enoughSessions(info pkcs11.TokenInfo) error {
 
 // Close waits for the calls in progress (at most the call timeout), closes all
 // sessions, logs out and finalises the module. Objects and keys of the token
-// are lost. When the module does not come back, it is left alone and the error
-// says so. Further calls return the same.
+// are lost. When calls do not come back in that time, the error says so, and the
+// rest is done when they do, without a log-out: that would end the log-in of a
+// token that was opened since then.
 func (t *Token) Close() error {
 	t.closeOnce.Do(func() { t.closeErr = t.shutDown() })
 	return t.closeErr
@@ -113,22 +114,21 @@ func (t *Token) shutDown() error {
 	close(t.closing)
 	ctx, cancel := context.WithTimeout(context.Background(), t.cfg.CallTimeout)
 	defer cancel()
-	sessions := append(t.signing.drain(ctx), t.keepers.drain(ctx)...)
-	idle := t.signer.drain(ctx)
-	missing := cap(t.signing.free) + cap(t.keepers.free) - len(sessions)
-	if missing > 0 || !idle {
+	_, err := await(ctx, "close the token", func() (struct{}, error) { return struct{}{}, t.closeModule() }, nil)
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		t.loggedIn.Store(false)
 		t.epoch.Add(1) // no object may be used any more
-		return fmt.Errorf("hsm: calls into the token did not come back: the module is not finalised: %w",
-			context.DeadlineExceeded)
+		return fmt.Errorf("hsm: calls into the token did not come back: the module is not finalised until they do: %w", err)
 	}
-	closeModule := func() (struct{}, error) { return struct{}{}, t.closeModule(sessions) }
-	_, err := await(ctx, "close the token", closeModule, nil)
 	return err
 }
 
-// closeModule ends the log-in and the library. The signer's context goes last:
-// it is what finalises the module.
-func (t *Token) closeModule(sessions []*session) error {
+// closeModule waits for every call, and ends the log-in and the library. The
+// signer's context goes last: it is what finalises the module.
+func (t *Token) closeModule() error {
+	forever := context.Background()
+	sessions := append(t.signing.drain(forever), t.keepers.drain(forever)...)
+	t.signer.drain(forever)
 	err := t.logout(sessions)
 	for _, s := range sessions {
 		s.close()
@@ -188,9 +188,12 @@ func (t *Token) observe(err error) {
 // timeout. They serve again when the module answers. The zero Hang is none.
 type Hang struct {
 	Hung, Sessions int
-	// All says that every session of a kind hangs, so that hardly anything can
-	// be served.
+	// All says that every session hangs of a kind that wallets need, so that
+	// hardly anything can be served.
 	All bool
+	// Signers says that every session of the P-256 keys hangs, without which
+	// nothing is made that has a receipt.
+	Signers bool
 	// Since is when the first of these calls began.
 	Since time.Time
 }
@@ -199,13 +202,46 @@ type Hang struct {
 func (t *Token) Hang() (h Hang) {
 	for _, p := range []*pool{t.signing, t.keepers} {
 		n, since := p.hung()
-		h.Hung, h.Sessions = h.Hung+n, h.Sessions+len(p.all)
+		h.add(n, len(p.all), since)
 		h.All = h.All || n == len(p.all)
-		if n > 0 && (h.Since.IsZero() || since.Before(h.Since)) {
-			h.Since = since
+	}
+	n, since := t.signer.hung()
+	h.add(n, len(t.signer.all), since)
+	h.Signers = n == len(t.signer.all)
+	return h
+}
+
+func (h *Hang) add(n, of int, since time.Time) {
+	h.Hung, h.Sessions = h.Hung+n, h.Sessions+of
+	if n > 0 && (h.Since.IsZero() || since.Before(h.Since)) {
+		h.Since = since
+	}
+}
+
+// stopwatch says since when a call is in the module. The zero value runs not.
+type stopwatch struct{ begun atomic.Pointer[time.Time] }
+
+func (s *stopwatch) start() {
+	now := time.Now()
+	s.begun.Store(&now)
+}
+
+func (s *stopwatch) stop() { s.begun.Store(nil) }
+
+// hungSince counts the stopwatches that run for longer than the time-out, so that
+// no caller waits for the call any more, and says since when the first of them does.
+func hungSince(all []*stopwatch, timeout time.Duration) (n int, since time.Time) {
+	for _, s := range all {
+		begun := s.begun.Load()
+		if begun == nil || time.Since(*begun) <= timeout {
+			continue
+		}
+		n++
+		if since.IsZero() || begun.Before(since) {
+			since = *begun
 		}
 	}
-	return h
+	return n, since
 }
 
 // await runs fn and returns its result, or returns when ctx ends; a result that

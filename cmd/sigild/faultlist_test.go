@@ -1,6 +1,8 @@
 package main
 
 import (
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/go-tpm/tpm2"
@@ -15,7 +17,30 @@ type deviceFault struct {
 	device, name string
 	begin        func(*faultHost)
 	end          func(*faultHost)
+	function     string // of one that fails once: whose calls show that it met somebody
+
+	// What must be seen: words, or several with "|" between them where the moment
+	// decides.
+	state string
+	gets  [operationCount]string
 }
+
+// seenAs completes a fault by what must be seen of it.
+func (f deviceFault) seenAs(state, create, unlock, byPIN, unlocked string) deviceFault {
+	f.state, f.gets = state, [operationCount]string{create, unlock, byPIN, unlocked}
+	return f
+}
+
+// everybody says that all callers get the same.
+func (f deviceFault) everybody(state, got string) deviceFault {
+	return f.seenAs(state, got, got, got, got)
+}
+
+// oneOf reports whether a word is among those expected.
+func oneOf(word, expected string) bool { return slices.Contains(strings.Split(expected, "|"), word) }
+
+// notMet is what is said of a fault that no call met.
+const notMet = "not met"
 
 // The functions that create, unlock and sign call.
 const (
@@ -24,92 +49,120 @@ const (
 	opening  = "C_OpenSession"
 )
 
+const everySignHangs = "every C_Sign hangs"
+
 // deviceFaults are the rows of docs/faults.md.
 func deviceFaults() []deviceFault {
 	return append(append(tokenOutages(), tpmOutages()...), kmsOutages()...)
 }
 
-// once is a token's function that fails in one call.
+// once is a token's function that fails in one call, which nobody notices.
 func once(function, code string, value uint) deviceFault {
-	return deviceFault{"token", function + " returns " + code + " once",
-		func(h *faultHost) { h.token.FailOnce(function, value) }, nil}
+	return deviceFault{device: "token", name: function + " returns " + code + " once", function: function,
+		begin: func(h *faultHost) { h.token.FailOnce(function, value) }}.everybody("–", "ok")
 }
 
 // standing is one that fails until it is ended.
 func standing(function, code string, value uint) deviceFault {
-	return deviceFault{"token", function + " returns " + code, func(h *faultHost) { h.token.Fail(function, value) }, healToken}
+	return lasting(function+" returns "+code, func(h *faultHost) { h.token.Fail(function, value) })
+}
+
+// lasting is a fault of the token that lasts until it is ended.
+func lasting(name string, begin func(*faultHost)) deviceFault {
+	return deviceFault{device: "token", name: name, begin: begin, end: healToken}
 }
 
 func healToken(h *faultHost) { h.token.ClearAll() }
 
+// tokenOutages: "relock" is the end of an unlock whose keys were lost.
 func tokenOutages() []deviceFault {
-	list := []deviceFault{
-		{"token", "all sessions are lost", func(h *faultHost) { h.token.LoseSessions() }, nil},
-		{"token", "somebody logs out", func(h *faultHost) { h.token.LogOut() }, nil},
-		{"token", "pulled out and put in again", func(h *faultHost) { h.token.Vanish() }, func(h *faultHost) { h.token.Return(0) }},
-		{"token", "put into another slot", func(h *faultHost) { h.token.Vanish() }, func(h *faultHost) { h.token.Return(1000) }},
-		{"token", "put back into its slot", func(h *faultHost) { h.token.Vanish() }, func(h *faultHost) { h.token.Return(0) }},
+	const away, fails, unusable, refused = "failing(tokenAway)", "degraded(tokenErrors)", "failing(tokenErrors)", "tokenUnavailable"
+	lost := func(name string, begin func(*faultHost)) deviceFault {
+		return deviceFault{device: "token", name: name, begin: begin}.seenAs("–", "ok", "ok", "ok", "relock")
+	}
+	pulled := func(name string, offset uint) deviceFault {
+		return deviceFault{device: "token", name: name, begin: func(h *faultHost) { h.token.Vanish() },
+			end: func(h *faultHost) { h.token.Return(offset) }}.seenAs(away, refused, refused, refused, refused+"|relock")
+	}
+	noSession := once(opening, "CKR_SESSION_COUNT", pkcs11.CKR_SESSION_COUNT).
+		seenAs("–", "ok|"+refused, "ok|"+refused, "ok|"+refused, "relock|"+refused)
+	noSession.name += ", after all sessions were lost"
+	failOnce := noSession.begin
+	noSession.begin = func(h *faultHost) { failOnce(h); h.token.LoseSessions() }
+	return []deviceFault{
+		lost("all sessions are lost", func(h *faultHost) { h.token.LoseSessions() }),
+		lost("somebody logs out", func(h *faultHost) { h.token.LogOut() }),
+		pulled("pulled out and put in again", 0),
+		pulled("put into another slot", 1000),
 		once(signing, "CKR_SESSION_HANDLE_INVALID", pkcs11.CKR_SESSION_HANDLE_INVALID),
 		once(signing, "CKR_GENERAL_ERROR", pkcs11.CKR_GENERAL_ERROR),
 		once(signing, "CKR_DEVICE_ERROR", pkcs11.CKR_DEVICE_ERROR),
 		once(signing, "CKR_DEVICE_MEMORY", pkcs11.CKR_DEVICE_MEMORY),
 		once(signing, "a vendor code", 0x80000123),
-		once("C_SignInit", "CKR_USER_NOT_LOGGED_IN", pkcs11.CKR_USER_NOT_LOGGED_IN),
-		once("C_SignInit", "CKR_KEY_HANDLE_INVALID", pkcs11.CKR_KEY_HANDLE_INVALID),
-		once("C_SignInit", "CKR_CRYPTOKI_NOT_INITIALIZED", pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED),
+		once("C_SignInit", "CKR_USER_NOT_LOGGED_IN", pkcs11.CKR_USER_NOT_LOGGED_IN).seenAs("–", "ok", "ok", "ok", "relock"),
+		once("C_SignInit", "CKR_KEY_HANDLE_INVALID", pkcs11.CKR_KEY_HANDLE_INVALID).seenAs("–", "ok", "ok", "ok", "ok|relock"),
+		once("C_SignInit", "CKR_CRYPTOKI_NOT_INITIALIZED", pkcs11.CKR_CRYPTOKI_NOT_INITIALIZED).seenAs("–", "ok", "ok", "ok", "relock"),
 		once("C_SignInit", "CKR_OPERATION_ACTIVE", pkcs11.CKR_OPERATION_ACTIVE),
-		once("C_UnwrapKey", "CKR_DEVICE_REMOVED", pkcs11.CKR_DEVICE_REMOVED),
-		once(opening, "CKR_SESSION_COUNT", pkcs11.CKR_SESSION_COUNT),
-		standing(signing, "CKR_DEVICE_ERROR", pkcs11.CKR_DEVICE_ERROR),
-		standing(signing, "CKR_FUNCTION_FAILED", pkcs11.CKR_FUNCTION_FAILED),
-		standing("C_SignInit", "CKR_MECHANISM_INVALID", pkcs11.CKR_MECHANISM_INVALID),
-		standing("C_UnwrapKey", "CKR_GENERAL_ERROR", pkcs11.CKR_GENERAL_ERROR),
-		standing("C_UnwrapKey", "CKR_TEMPLATE_INCONSISTENT", pkcs11.CKR_TEMPLATE_INCONSISTENT),
-		standing("C_CreateObject", "CKR_ATTRIBUTE_VALUE_INVALID", pkcs11.CKR_ATTRIBUTE_VALUE_INVALID),
-		standing(generate, "CKR_DEVICE_MEMORY", pkcs11.CKR_DEVICE_MEMORY),
-		standing("C_GenerateRandom", "CKR_DEVICE_ERROR", pkcs11.CKR_DEVICE_ERROR),
-		{"token", "C_Login returns CKR_DEVICE_ERROR after a log-out", func(h *faultHost) {
+		once("C_UnwrapKey", "CKR_DEVICE_REMOVED", pkcs11.CKR_DEVICE_REMOVED).seenAs("–", "ok|"+notMet, "ok", "ok", notMet+"|ok|relock"),
+		noSession,
+		standing(signing, "CKR_DEVICE_ERROR", pkcs11.CKR_DEVICE_ERROR).everybody(away, refused),
+		standing(signing, "CKR_FUNCTION_FAILED", pkcs11.CKR_FUNCTION_FAILED).everybody(away, refused),
+		standing("C_SignInit", "CKR_MECHANISM_INVALID", pkcs11.CKR_MECHANISM_INVALID).everybody(unusable+"|"+away, refused),
+		standing("C_UnwrapKey", "CKR_GENERAL_ERROR", pkcs11.CKR_GENERAL_ERROR).seenAs(unusable, refused, refused, refused, "ok"),
+		standing("C_UnwrapKey", "CKR_TEMPLATE_INCONSISTENT", pkcs11.CKR_TEMPLATE_INCONSISTENT).seenAs(unusable, refused, refused, refused, "ok"),
+		standing("C_CreateObject", "CKR_ATTRIBUTE_VALUE_INVALID", pkcs11.CKR_ATTRIBUTE_VALUE_INVALID).seenAs(fails, refused, "ok", "ok", "ok"),
+		standing(generate, "CKR_DEVICE_MEMORY", pkcs11.CKR_DEVICE_MEMORY).seenAs(fails, refused, "ok", "ok", "ok"),
+		standing("C_GenerateRandom", "CKR_DEVICE_ERROR", pkcs11.CKR_DEVICE_ERROR).seenAs(fails, "entropyFailed", "ok", "ok", "ok"),
+		lasting("C_Login returns CKR_DEVICE_ERROR after a log-out", func(h *faultHost) {
 			h.token.Fail("C_Login", pkcs11.CKR_DEVICE_ERROR)
 			h.token.LogOut()
-		}, healToken},
-		{"token", "no new sessions after all were lost", func(h *faultHost) {
+		}).seenAs(away, refused, refused, refused, refused+"|relock"),
+		lasting("no new sessions after all were lost", func(h *faultHost) {
 			h.token.Fail(opening, pkcs11.CKR_SESSION_COUNT)
 			h.token.LoseSessions()
-		}, healToken},
-		{"token", "CKM_ECDSA disappears", func(h *faultHost) { h.token.Hide(pkcs11.CKM_ECDSA) }, healToken},
-		{"token", "the wrap mechanism gets another number", func(h *faultHost) { h.token.Rename(0x210a, 0x210b) }, healToken},
-		{"token", "keys with CKA_UNWRAP_TEMPLATE are refused", func(h *faultHost) { h.token.RefuseTemplates() }, healToken},
-		{"token", "C_Sign takes 100 ms longer", func(h *faultHost) { h.token.Slow(signing, 100*time.Millisecond) }, healToken},
-		{"token", "one C_Sign hangs", func(h *faultHost) { h.token.HangTimes(signing, 1) }, func(h *faultHost) { h.token.Clear(signing) }},
-		{"token", "every C_Sign hangs", func(h *faultHost) { h.token.Hang(signing) }, func(h *faultHost) { h.token.Clear(signing) }},
+		}).seenAs(away, refused, refused, refused, refused+"|relock"),
+		lasting("CKM_ECDSA disappears", func(h *faultHost) { h.token.Hide(pkcs11.CKM_ECDSA) }).
+			seenAs(unusable+"|"+away, refused, "ok|"+refused, refused, refused),
+		lasting("the wrap mechanism gets another number", func(h *faultHost) { h.token.Rename(0x210a, 0x210b) }).
+			seenAs(unusable, refused, refused, refused, "ok"),
+		lasting("C_Sign takes 100 ms longer", func(h *faultHost) { h.token.Slow(signing, 100*time.Millisecond) }).everybody("ready", "ok"),
+		lasting("one C_Sign hangs", func(h *faultHost) { h.token.HangTimes(signing, 1) }).everybody("degraded(tokenSlow)", "ok|timeout"),
+		lasting(everySignHangs, func(h *faultHost) { h.token.Hang(signing) }).everybody("failing(tokenHangs)", "timeout|"+refused),
 	}
-	return list
 }
 
 func tpmOutages() []deviceFault {
-	answers := func(name string, code tpm2.TPMRC, commands ...tpm2.TPMCC) deviceFault {
-		return deviceFault{"TPM", name, func(h *faultHost) { h.answerTPM(uint32(code), commands...) },
-			func(h *faultHost) { h.tap.Answer(nil) }}
+	const away, refuses = "failing(tpmAway)", "failing(tpmRefuses)"
+	// A creation asks the TPM for randomness first.
+	outage := func(name, state string, begin, end func(*faultHost)) deviceFault {
+		return deviceFault{device: "TPM", name: name, begin: begin, end: end}.
+			seenAs(state, "entropyFailed|tpmUnavailable|anchorUnavailable", "tpmUnavailable|anchorUnavailable", "tpmUnavailable|anchorUnavailable", "ok")
+	}
+	answers := func(name, state string, code tpm2.TPMRC, commands ...tpm2.TPMCC) deviceFault {
+		return outage(name, state, func(h *faultHost) { h.answerTPM(uint32(code), commands...) },
+			func(h *faultHost) { h.tap.Answer(nil) })
 	}
 	return []deviceFault{
-		{"TPM", "reset", func(h *faultHost) { h.stopTPM(); h.startTPM() }, nil},
-		{"TPM", "gone and back", (*faultHost).stopTPM, (*faultHost).startTPM},
-		{"TPM", "a PCR changes, then a reset", (*faultHost).extendPCR, func(h *faultHost) { h.stopTPM(); h.startTPM() }},
-		{"TPM", "another program holds it", (*faultHost).occupyTPM, (*faultHost).vacateTPM},
-		{"TPM", "every command hangs", (*faultHost).hangTPM, func(h *faultHost) { h.releaseTPM() }},
-		answers("every command is answered by TPM_RC_RETRY", tpm2.TPMRCRetry),
-		answers("every command is answered by TPM_RC_YIELDED", tpm2.TPMRCYielded),
-		answers("every command is answered by TPM_RC_NV_RATE", tpm2.TPMRCNVRate),
-		answers("every command is answered by TPM_RC_LOCKOUT", tpm2.TPMRCLockout),
-		answers("every command is answered by TPM_RC_FAILURE", tpm2.TPMRCFailure),
-		answers("no object can be loaded (TPM_RC_OBJECT_MEMORY)", tpm2.TPMRCObjectMemory, tpm2.TPMCCLoad, tpm2.TPMCCHMAC),
-		answers("TPM2_HMAC is answered by TPM_RC_POLICY_FAIL", tpm2.TPMRCPolicyFail, tpm2.TPMCCHMAC),
+		deviceFault{device: "TPM", name: "reset", begin: func(h *faultHost) { h.stopTPM(); h.startTPM() }}.everybody("–", "ok"),
+		outage("gone and back", away, (*faultHost).stopTPM, (*faultHost).startTPM),
+		outage("a PCR changes, then a reset", "", (*faultHost).extendPCR, func(h *faultHost) { h.stopTPM(); h.startTPM() }).
+			seenAs("failing(measuredState)", "measuredState|entropyFailed", "measuredState|anchorUnavailable", "measuredState|anchorUnavailable", "ok"),
+		outage("another program holds it", away, (*faultHost).occupyTPM, (*faultHost).vacateTPM),
+		outage("every command hangs", away, (*faultHost).hangTPM, func(h *faultHost) { h.releaseTPM() }),
+		answers("every command is answered by TPM_RC_RETRY", refuses, tpm2.TPMRCRetry),
+		answers("every command is answered by TPM_RC_YIELDED", refuses, tpm2.TPMRCYielded),
+		answers("every command is answered by TPM_RC_NV_RATE", refuses, tpm2.TPMRCNVRate),
+		answers("every command is answered by TPM_RC_LOCKOUT", refuses, tpm2.TPMRCLockout),
+		answers("every command is answered by TPM_RC_FAILURE", away, tpm2.TPMRCFailure),
+		answers("no object can be loaded (TPM_RC_OBJECT_MEMORY)", refuses, tpm2.TPMRCObjectMemory, tpm2.TPMCCLoad, tpm2.TPMCCHMAC),
+		answers("TPM2_HMAC is answered by TPM_RC_POLICY_FAIL", refuses, tpm2.TPMRCPolicyFail, tpm2.TPMCCHMAC),
 	}
 }
 
 func kmsOutages() []deviceFault {
 	kms := func(name string, begin func(*kmstest.Server)) deviceFault {
-		return deviceFault{"KMS", name, func(h *faultHost) { begin(h.KMS) }, func(h *faultHost) { h.KMS.Reset() }}
+		return deviceFault{device: "KMS", name: name, begin: func(h *faultHost) { begin(h.KMS) },
+			end: func(h *faultHost) { h.KMS.Reset() }}.seenAs("degraded(kms)", "entropyFailed", "ok", "ok", "ok")
 	}
 	return []deviceFault{
 		kms("throttled", func(s *kmstest.Server) { s.Throttle(kmstest.Always) }),

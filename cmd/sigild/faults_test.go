@@ -7,9 +7,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -114,7 +117,7 @@ type operations struct {
 	h        *faultHost
 	clients  []*ipc.Client
 	wallets  []ipc.WalletInfo
-	requests int
+	requests atomic.Int64
 	// meanwhile is the state while the fault lasted
 	meanwhile string
 }
@@ -146,7 +149,7 @@ func newOperations(t *testing.T, h *faultHost) *operations {
 }
 
 // run does one operation and returns what the caller got: "ok" or the reason.
-func (o *operations) run(n, request int) string {
+func (o *operations) run(n int, request int64) string {
 	ctx, c, w := testContext(o.t), o.clients[n], o.wallets[n].WalletID
 	var err error
 	switch n {
@@ -205,47 +208,60 @@ func (o *operations) endure(f deviceFault) (results [operationCount]seen) {
 	o.meanwhile = "–"
 	if f.end == nil {
 		for n := range results {
-			o.requests++
+			before := o.met(f)
 			f.begin(o.h)
-			results[n] = o.one(n, o.requests, func() {})
+			results[n] = o.one(n)
+			if f.function != "" && o.met(f) == before {
+				results[n].got = notMet
+			}
+			o.h.token.ClearAll() // a fault that met nobody
 		}
-		o.token().ClearAll() // a fault that met nobody
 		return results
 	}
+	var requests [operationCount]int64
 	f.begin(o.h)
 	var group sync.WaitGroup
 	for n := range results {
-		o.requests++
-		request := o.requests
-		group.Go(func() { results[n].got = o.run(n, request) })
+		requests[n] = o.requests.Add(1)
+		group.Go(func() { results[n].got = o.run(n, requests[n]) })
 	}
 	group.Wait()
-	o.meanwhile = stateText(reasonsOf(o.t, o.clients[0]))
-	if o.meanwhile == "ready" && slices.ContainsFunc(results[:], func(s seen) bool { return s.got != "ok" }) {
-		o.t.Errorf("the state is ready, while callers get %v", results)
-	}
+	o.meanwhile = o.stateIn(f)
 	f.end(o.h)
 	ended := time.Now()
 	for n := range results {
-		request := o.requests - operationCount + 1 + n
-		group.Go(func() { results[n].back = o.back(n, request, ended) })
+		group.Go(func() { results[n].back = o.back(n, requests[n], results[n].got, ended) })
 	}
 	group.Wait()
 	return results
 }
 
-func (o *operations) token() *hsmtest.Faults { return o.h.token }
+// met counts the calls that a fault may have met.
+func (o *operations) met(f deviceFault) int { return o.h.token.Calls(f.function) }
 
-// one runs an operation that meets a fault, and again until it succeeds.
-func (o *operations) one(n, request int, end func()) seen {
-	got := o.run(n, request)
-	end()
-	return seen{got, o.back(n, request, time.Now())}
+// stateIn waits for the state that a fault must show, and gives what it is.
+func (o *operations) stateIn(f deviceFault) (state string) {
+	for until := time.Now().Add(3 * time.Second); time.Now().Before(until); {
+		if state = stateText(reasonsOf(o.t, o.clients[0])); oneOf(state, f.state) {
+			return state
+		}
+	}
+	return state
 }
 
-// back repeats an operation until it succeeds. An unlock that ended is made
-// again, as its caller is told to.
-func (o *operations) back(n, request int, ended time.Time) time.Duration {
+// one runs an operation that meets a fault, and again until it succeeds.
+func (o *operations) one(n int) seen {
+	request := o.requests.Add(1)
+	got := o.run(n, request)
+	return seen{got, o.back(n, request, got, time.Now())}
+}
+
+// back repeats an operation until it succeeds, a creation that did succeed as another
+// one. An unlock that ended is made again, as its caller is told to.
+func (o *operations) back(n int, request int64, got string, ended time.Time) time.Duration {
+	if got == "ok" {
+		request = o.requests.Add(1)
+	}
 	for {
 		got := o.run(n, request)
 		if got == "ok" {
@@ -266,7 +282,6 @@ func TestDeviceFaults(t *testing.T) {
 	h := newFaultHost(t)
 	start(t, h.Host)
 	o := newOperations(t, h)
-	doc := readFaultsDocument(t)
 	var rows []string
 	for _, f := range deviceFaults() {
 		t.Run(f.device+": "+f.name, func(t *testing.T) {
@@ -274,15 +289,14 @@ func TestDeviceFaults(t *testing.T) {
 			results := o.endure(f)
 			rows = append(rows, row(f, o.meanwhile, results))
 			o.check(f, results)
-			if !*writeDocument && !strings.Contains(doc, rowHead(f)) {
-				t.Errorf("docs/faults.md has no row for this (make faults writes it): %s", row(f, o.meanwhile, results))
-			}
 		})
 	}
 	o.t, h.t = t, t
 	if len(rows) < 30 {
 		t.Errorf("%d faults", len(rows))
 	}
+	stop(t, h.Host)
+	checkNothingCharged(t, h.Host)
 	if *writeDocument {
 		writeFaults(t, "", faultsIntroduction+strings.Join(rows, "\n")+"\n")
 		writeFaults(t, sectionStates, strings.TrimPrefix(daemon.ConditionsTable(), "## States\n"))
@@ -293,17 +307,15 @@ func TestDeviceFaults(t *testing.T) {
 func (o *operations) check(f deviceFault, results [operationCount]seen) {
 	o.t.Helper()
 	for n, r := range results {
-		if !slices.Contains(honest(), r.got) {
-			o.t.Errorf("operation %d got %q", n, r.got)
+		if !oneOf(r.got, f.gets[n]) {
+			o.t.Errorf("operation %d got %q, want %q", n, r.got, f.gets[n])
 		}
-		if r.back > backWithin {
+		if r.back > backWithin() {
 			o.t.Errorf("operation %d was back after %v", n, r.back)
 		}
 	}
-	for n := range operationCount {
-		if left := attemptsLeft(o.t, o.clients[n], o.wallets[n].WalletID); left != 10 {
-			o.t.Errorf("operation %d: %d attempts left", n, left)
-		}
+	if !oneOf(o.meanwhile, f.state) {
+		o.t.Errorf("the state was %q, want %q", o.meanwhile, f.state)
 	}
 	if strings.Contains(o.meanwhile, "kms") {
 		return // a creation has ended that already, or the daemon asks again: see TestKMSIsAskedUntilItAnswers
@@ -311,13 +323,25 @@ func (o *operations) check(f deviceFault, results [operationCount]seen) {
 	await(o.t, "ready", func() bool { state, _ := reasonsOf(o.t, o.clients[0]); return state == "ready" })
 }
 
-// honest are the answers by which a caller knows that a device failed.
-func honest() []string {
-	return []string{"ok", "tokenUnavailable", "tpmUnavailable", "anchorUnavailable", "measuredState", "entropyFailed", "timeout", "relock"}
+// backWithin is the promise of one second; twice that under the race detector, or
+// where other work takes this machine's processors.
+func backWithin() time.Duration {
+	if raceDetector || loaded() {
+		return 2 * time.Second
+	}
+	return time.Second
 }
 
-// backWithin is the promise of one second with room for a loaded machine.
-const backWithin = 5 * time.Second
+// loaded reports whether more than the processors' worth of work waits.
+func loaded() bool {
+	text, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return false
+	}
+	var average float64
+	_, err = fmt.Sscan(string(text), &average)
+	return err == nil && average > float64(runtime.NumCPU())
+}
 
 // row is a line of the table. The figures stand behind the words, in brackets.
 func row(f deviceFault, meanwhile string, results [operationCount]seen) string {

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sigild/sigild/daemon/daemontest"
 	"github.com/sigild/sigild/ipc"
 )
 
@@ -27,10 +28,14 @@ type hangSeen struct {
 }
 
 // TestLongHang has one call hang in the module for long while others serve, and
-// then all. Both are reported, and end without a restart.
+// then all. Both are reported, and end without a restart: a watchdog whose interval
+// is shorter than that stays fed.
 func TestLongHang(t *testing.T) {
-	h := newFaultHost(t)
+	manager, env := newManager(t)
+	h := newFaultHost(t, func(o *daemontest.Options) { o.Env = append(o.Env, env...) })
 	start(t, h.Host)
+	manager.await("READY=1")
+	longest := manager.feeding()
 	c := dial(t, h.Socket)
 	w := create(t, c, "1")
 	before, pid := resourcesOf(t, h.Host), h.PID()
@@ -60,13 +65,18 @@ func TestLongHang(t *testing.T) {
 	back := time.Since(ended)
 	await(t, "ready", func() bool { state, _ := reasonsOf(t, c); return state == "ready" })
 
-	if left := attemptsLeft(t, c, w.WalletID); left != 10 || h.PID() != pid {
-		t.Errorf("%d attempts left, process %d became %d", left, pid, h.PID())
+	if h.PID() != pid {
+		t.Errorf("process %d became %d", pid, h.PID())
+	}
+	if unfed := longest(); unfed >= watchdog {
+		t.Errorf("the watchdog was not fed for %v", unfed)
 	}
 	if most := max(one.threads, every.threads); most > before.threads+16 {
 		t.Errorf("%d threads, %d before", most, before.threads)
 	}
 	t.Logf("one: %+v, all: %+v, back after %v", one, every, back)
+	stop(t, h.Host)
+	checkNothingCharged(t, h.Host)
 	if *writeDocument {
 		writeFaults(t, sectionHang, hangReport(before, one, every, back))
 	}
@@ -122,9 +132,11 @@ and %d signatures by PIN asked for in a second.
   slowest took %d ms. The state was %v.
 - **All calls hung for %v.** %d requests were refused, the slowest after %d ms, once the
   daemon knew; none was charged. The state was %v.
+- The service manager's watchdog, at an interval of %v, was fed all the time
+  (%s is 15 minutes).
 - The daemon had %d threads before and at most %d meanwhile. When the module answered
   again a signature was made after %d ms, by the same process.
 `, hangPace, *hangFor, one.served, one.refused, one.slowest.Milliseconds(), one.states,
 		max(*hangFor/10, 3*time.Second), every.refused, every.slowest.Milliseconds(), every.states,
-		before.threads, max(one.threads, every.threads), back.Milliseconds())
+		watchdog, "`watchdog.device_hang`", before.threads, max(one.threads, every.threads), back.Milliseconds())
 }

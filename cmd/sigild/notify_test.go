@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -90,6 +91,30 @@ func (m *manager) starves() {
 	m.t.Fatal("the watchdog was fed all the time")
 }
 
+// feeding reads until the test ends, and says how long the longest time between two
+// signs of life was so far.
+func (m *manager) feeding() (longest func() time.Duration) {
+	var worst atomic.Int64
+	stop, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for last := time.Now(); ; {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			fed := slices.Contains(m.next(watchdog/20), "WATCHDOG=1")
+			worst.Store(max(worst.Load(), int64(time.Since(last))))
+			if fed {
+				last = time.Now()
+			}
+		}
+	}()
+	m.t.Cleanup(func() { close(stop); <-ended })
+	return func() time.Duration { return time.Duration(worst.Load()) }
+}
+
 // newWatched is a host on the faulty module, provisioned, whose sigild talks to
 // the manager.
 func newWatched(t *testing.T) (*measured, *manager, *hsmtest.Faults) {
@@ -170,6 +195,10 @@ func TestDegradedKeepsTheWatchdogFed(t *testing.T) {
 
 func TestHungCallsStarveTheWatchdog(t *testing.T) {
 	m, manager, faults := newWatched(t)
+	m.Config["watchdog"] = `device_hang = "1s"`
+	if err := m.WriteConfig(); err != nil {
+		t.Fatal(err)
+	}
 	m.start()
 	manager.await("READY=1")
 	faults.Hang("C_Sign")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -46,11 +47,67 @@ func reasonsOf(t testing.TB, c *ipc.Client) (state string, reasons []string) {
 	return s.State, reasons
 }
 
+// kindsOfMethods calls one method of each kind that there is: wallets are made, read,
+// changed with and without a PIN, unlocked, locked and signed with.
+func kindsOfMethods(c *ipc.Client, w ipc.Hex, request string) map[string]func(context.Context) error {
+	pin := ipc.Secret(rightPIN)
+	policy := ipc.Policy{Operations: []string{"message"}}
+	return map[string]func(context.Context) error{
+		"createWallet": func(ctx context.Context) error {
+			_, err := c.CreateWallet(ctx, ipc.CreateWalletParams{RequestID: request, Owner: "alice", PIN: pin})
+			return err
+		},
+		"getWallet": func(ctx context.Context) error {
+			_, err := c.GetWallet(ctx, ipc.GetWalletParams{WalletID: w})
+			return err
+		},
+		"listWallets": func(ctx context.Context) error {
+			_, err := c.ListWallets(ctx, ipc.ListWalletsParams{})
+			return err
+		},
+		"deriveAccount": func(ctx context.Context) error {
+			_, err := c.DeriveAccount(ctx, ipc.DeriveAccountParams{RequestID: request, WalletID: w, PIN: pin})
+			return err
+		},
+		"updateWallet": func(ctx context.Context) error {
+			_, err := c.UpdateWallet(ctx, ipc.UpdateWalletParams{WalletID: w, Label: new(string)})
+			return err
+		},
+		"freezeWallet": func(ctx context.Context) error {
+			_, err := c.FreezeWallet(ctx, ipc.WalletParams{WalletID: w})
+			return err
+		},
+		"changePin": func(ctx context.Context) error {
+			_, err := c.ChangePIN(ctx, ipc.ChangePINParams{RequestID: request + " pin", WalletID: w, PIN: pin, NewPIN: pin})
+			return err
+		},
+		"setPolicy": func(ctx context.Context) error {
+			_, err := c.SetPolicy(ctx, ipc.SetPolicyParams{RequestID: request + " policy", WalletID: w, PIN: pin, Policy: policy})
+			return err
+		},
+		"unlock": func(ctx context.Context) error {
+			_, err := c.Unlock(ctx, ipc.UnlockParams{WalletID: w, PIN: pin, Terms: terms(1)})
+			return err
+		},
+		"signMessage": func(ctx context.Context) error {
+			_, err := c.SignMessage(ctx, ipc.SignMessageParams{WalletID: w, Message: ipc.Hex("hello"), PIN: pin})
+			return err
+		},
+		"deleteWallet": func(ctx context.Context) error {
+			_, err := c.DeleteWallet(ctx, ipc.DeleteWalletParams{RequestID: request + " deletion", WalletID: w, PIN: pin})
+			return err
+		},
+	}
+}
+
 // TestStartWithoutDevices starts while each device, and both, are away: status
 // serves, everything else is unavailable, and the devices are taken when they
 // come.
 func TestStartWithoutDevices(t *testing.T) {
 	h := newFaultHost(t)
+	start(t, h.Host)
+	w := create(t, dial(t, h.Socket), "before")
+	stop(t, h.Host)
 	for name, away := range map[string]struct{ token, tpm bool }{
 		"token": {token: true}, "TPM": {tpm: true}, "both": {token: true, tpm: true},
 	} {
@@ -68,10 +125,12 @@ func TestStartWithoutDevices(t *testing.T) {
 			if state, reasons := reasonsOf(t, c); state != "failing" || len(reasons) == 0 {
 				t.Errorf("state %q, reasons %v", state, reasons)
 			}
-			_, err := c.CreateWallet(testContext(t), ipc.CreateWalletParams{RequestID: "away " + name, Owner: "alice", PIN: ipc.Secret(rightPIN)})
-			var e *ipc.Error
-			if !errors.As(err, &e) || e.RetryAfter == nil || !strings.HasSuffix(e.Reason, "Unavailable") {
-				t.Errorf("createWallet: %v", err)
+			for method, call := range kindsOfMethods(c, w.WalletID, "away "+name) {
+				err := call(testContext(t))
+				var e *ipc.Error
+				if !errors.As(err, &e) || e.RetryAfter == nil || !strings.HasSuffix(e.Reason, "Unavailable") {
+					t.Errorf("%s: %v", method, err)
+				}
 			}
 			if away.tpm {
 				h.startTPM()
@@ -82,12 +141,13 @@ func TestStartWithoutDevices(t *testing.T) {
 			begun := time.Now()
 			await(t, "the devices", func() bool { state, _ := reasonsOf(t, c); return state == "ready" })
 			t.Logf("ready %v after the devices were back", time.Since(begun).Round(time.Millisecond))
-			w := create(t, c, "back "+name)
 			if _, err := tryPIN(t, c, w.WalletID, rightPIN); err != nil {
 				t.Error(err)
 			}
+			create(t, c, "back "+name)
 		})
 	}
+	checkNothingCharged(t, h.Host)
 }
 
 // TestRefusedPINEndsTheDaemon changes the token's PIN under a daemon that runs:
@@ -212,9 +272,17 @@ func TestHangingTokenIsReported(t *testing.T) {
 	h.token.Clear(signing)
 	await(t, "a signature", func() bool { _, err := tryPIN(t, c, w.WalletID, rightPIN); return err == nil })
 	await(t, "ready", func() bool { state, _ := reasonsOf(t, c); return state == "ready" })
-	if left := attemptsLeft(t, c, w.WalletID); left != 10 {
-		t.Errorf("%d attempts left", left)
+	for spared := range signaturesInACheck { // each call of a check is the first to hang once
+		h.token.Spare(signing, spared)
+		h.token.Hang(signing)
+		if _, err := tryPIN(t, c, w.WalletID, rightPIN); err == nil {
+			t.Errorf("signed, although all calls after %d hang", spared)
+		}
+		h.token.Clear(signing)
+		awaitSignature(t, c, w.WalletID)
 	}
+	stop(t, h.Host)
+	checkNothingCharged(t, h.Host)
 }
 
 // TestKMSIsAskedUntilItAnswers has KMS refuse one creation. The daemon then asks

@@ -31,6 +31,7 @@ func (c *Config) check() error {
 		absolute("audit.path", c.Audit.Path), c.checkPaths(),
 		c.Token.check(), c.TPM.check(), c.Entropy.check(), c.checkKMS(), c.PIN.check(), c.Guard.check(), c.Limits.check(),
 		lasting("wallets.delete_grace", c.Wallets.DeleteGrace, 10*365*24*time.Hour),
+		lasting("watchdog.device_hang", c.Watchdog.DeviceHang, 24*time.Hour),
 		oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error"),
 		oneOf("log.format", c.Log.Format, "text", "json"), c.Metrics.check(), c.checkMetricsPath(), c.Ethereum.check(),
 		c.checkLandlock(),

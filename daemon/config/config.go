@@ -30,6 +30,7 @@ type Config struct {
 	// Ethereum is what programs that take sigild for a node are told.
 	Ethereum Ethereum `toml:"ethereum"`
 	Landlock Landlock `toml:"landlock"`
+	Watchdog Watchdog `toml:"watchdog"`
 }
 
 // Socket is where relays connect.
@@ -148,6 +149,11 @@ type Log struct {
 	Format string `toml:"format"` // "text" or "json"
 }
 
+// Watchdog says when the service manager's watchdog is left to restart the daemon.
+type Watchdog struct {
+	DeviceHang Duration `toml:"device_hang"` // how long a device may leave every call unanswered
+}
+
 // Duration is a time.Duration written as Go writes it: "10s", "1m30s".
 type Duration time.Duration
 
@@ -180,6 +186,7 @@ func Default() Config {
 		Metrics:  Metrics{Mode: "0660"},
 		Ethereum: Ethereum{Accounts: 100, SignTransactionResult: "raw"},
 		Landlock: Landlock{Enable: true},
+		Watchdog: Watchdog{DeviceHang: second(900)},
 	}
 }
 

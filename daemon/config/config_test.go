@@ -108,6 +108,8 @@ func TestRefused(t *testing.T) {
 		{"landlock", `tcp_connect = [1792]`, "landlock.tcp_connect"}, // KMS is on
 		{"landlock", "enable = false\nread = [\"/opt/vendor\"]", "landlock.enable"},
 		{"landlock", `enable = "yes"`, "landlock.enable"},
+		{"watchdog", `device_hang = "0s"`, "watchdog.device_hang"},
+		{"watchdog", `device_hang = "25h"`, "watchdog.device_hang"},
 		{"socket", `path = "sigild.sock"`, "socket.path"},
 		{"socket", `path = "/run/../sigild.sock"`, "socket.path"},
 		{"socket", `mode = "rw"`, "socket.mode"},

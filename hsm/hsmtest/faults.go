@@ -182,6 +182,13 @@ func (f *Faults) HangTimes(function string, n int) {
 	f.tell(n < 0, "hang %s %d", function, n)
 }
 
+// Spare lets the next n calls of the function go on in spite of what Fail and Hang set
+// after it.
+func (f *Faults) Spare(function string, n int) {
+	f.t.Helper()
+	f.tell(false, "spare %s %d", function, n)
+}
+
 // Slow makes each call of the function take longer, until Clear.
 func (f *Faults) Slow(function string, d time.Duration) {
 	f.t.Helper()

@@ -8,6 +8,7 @@
  *   fail F CODE N     the function does nothing and returns CODE, N times (-1: for ever)
  *   after F CODE N    the same, but SoftHSM has done the work
  *   hang F N          the next N calls (-1: all) wait until the function is cleared
+ *   spare F N         the next N calls do neither of these
  *   slow F MS         each call takes MS milliseconds longer
  *   clear F           ends what is set for the function; "clear *" ends everything
  *   losesessions      closes every session, which logs out
@@ -121,6 +122,7 @@ static struct tally { char name[24]; uint64_t calls; } *tallies;
 static struct fault {
 	ulong_t code, after;
 	long fails, afters, hangs, slow; /* fails, afters, hangs: how many more; -1: all */
+	long spared;                     /* calls that come before those that fail or hang */
 	ulong_t epoch;                   /* grows when it is cleared */
 } faults[FUNCTIONS];
 static long open_sessions;
@@ -444,11 +446,15 @@ static int before(int i, ulong_t *rv)
 		wait_ms(slow);
 		pthread_mutex_lock(&mutex);
 	}
-	if (spend(&f->hangs))
-		while (f->epoch == epoch)
-			pthread_cond_wait(&cleared, &mutex);
-	if (spend(&f->fails))
-		return *rv = f->code, 0;
+	if (f->spared > 0) {
+		f->spared--;
+	} else {
+		if (spend(&f->hangs))
+			while (f->epoch == epoch)
+				pthread_cond_wait(&cleared, &mutex);
+		if (spend(&f->fails))
+			return *rv = f->code, 0;
+	}
 	if (absent && (has_slot(i) || (i > F_CloseAllSessions && i != F_WaitForSlotEvent) || i == F_CloseSession))
 		return *rv = has_slot(i) ? CKR_TOKEN_NOT_PRESENT : CKR_DEVICE_REMOVED, 0;
 	if (i == F_Login && pin_locked)
@@ -649,7 +655,7 @@ static void account_memory(void)
 
 static void clear(struct fault *f)
 {
-	f->fails = f->afters = f->hangs = f->slow = 0;
+	f->fails = f->afters = f->hangs = f->slow = f->spared = 0;
 	f->epoch++;
 	pthread_cond_broadcast(&cleared);
 }
@@ -695,6 +701,8 @@ static int on_function(const char *word, const char *name, long x, long y)
 		f->after = (ulong_t)x, f->afters = y;
 	else if (strcmp(word, "hang") == 0)
 		f->hangs = x;
+	else if (strcmp(word, "spare") == 0)
+		f->spared = x;
 	else if (strcmp(word, "slow") == 0)
 		f->slow = x;
 	else if (strcmp(word, "clear") == 0)
