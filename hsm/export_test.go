@@ -24,3 +24,9 @@ func ReturnCodes() []uint {
 
 // NewError makes an error as the module's answers do.
 func NewError(function string, code uint) *Error { return newError(function, code) }
+
+// UnwrapPadded and ParsePrivateKey are the two halves of UnwrapKnown.
+var (
+	UnwrapPadded    = unwrapPadded
+	ParsePrivateKey = parsePrivateKey
+)
