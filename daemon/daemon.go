@@ -239,5 +239,6 @@ func (d *Daemon) newService() *wallet.Service {
 		Checks:     checks,
 		Waiting:    p.Waiting,
 		MaxUnlocks: d.config.Limits.Unlocks,
+		Allowed:    d.allowed,
 	}))
 }

@@ -87,6 +87,9 @@ func (set schemaSet) object(t reflect.Type) schema {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "-" { // what travels sealed only
+			continue
+		}
 		properties[name] = set.of(f.Type)
 	}
 	if required := requiredMembers(t); len(required) > 0 {
@@ -104,7 +107,7 @@ func requiredMembers(t reflect.Type) []string {
 	var required []string
 	for i := range t.NumField() {
 		name, options, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-		if !strings.Contains(options, "omitempty") && !strings.Contains(options, "omitzero") {
+		if name != "-" && !strings.Contains(options, "omitempty") && !strings.Contains(options, "omitzero") {
 			required = append(required, name)
 		}
 	}

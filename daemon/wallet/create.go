@@ -22,7 +22,9 @@ type CreateRequest struct {
 	Label      string   // up to 256 bytes
 	Policy     policy.Policy
 	PIN        []byte
-	Digest     [32]byte // of the parameters without the PIN
+	Digest     [32]byte  // of the parameters without the PIN
+	Exportable bool      // the PIN can give the keys out; for ever, and from the first
+	Import     *Imported // account 0; nil: the token makes it
 }
 
 // Created is the answer to a creation.
@@ -46,18 +48,26 @@ func (r *CreateRequest) check() error {
 	return u.check()
 }
 
-// Create makes a wallet with one account. It is idempotent: the same request
-// id with the same parameters gives the wallet that it made, without looking
-// at the PIN.
+// method is what receipts, the audit log and request ids know it by.
+func (r *CreateRequest) method() string {
+	if r.Import != nil {
+		return "importWallet"
+	}
+	return "createWallet"
+}
+
+// Create makes a wallet with one account, whose key the token makes or, with
+// Import, is brought in. It is idempotent: the same request id with the same
+// parameters gives the wallet that it made, without looking at the PIN or the key.
 func (s *Service) Create(ctx context.Context, r *CreateRequest) (*Created, error) {
 	if err := r.check(); err != nil {
 		return nil, err
 	}
-	key := newRequestKey(r.Peer.UID, r.Owner, "createWallet", r.RequestID)
+	key := newRequestKey(r.Peer.UID, r.Owner, r.method(), r.RequestID)
 	if c, err := s.createdBefore(ctx, r, key); c != nil || err != nil {
 		return c, err
 	}
-	if err := seal.CheckNew(r.PIN); err != nil {
+	if err := s.admits(ctx, r); err != nil {
 		return nil, err
 	}
 	err := s.create(ctx, r, key)
@@ -72,6 +82,21 @@ func (s *Service) Create(ctx context.Context, r *CreateRequest) (*Created, error
 	return c, nil
 }
 
+// admits refuses what can be seen before any key is made.
+func (s *Service) admits(ctx context.Context, r *CreateRequest) error {
+	if r.Exportable {
+		if err := s.mayExport(ctx); err != nil {
+			return err
+		}
+	}
+	if r.Import != nil {
+		if err := s.admitsImport(ctx, r); err != nil {
+			return err
+		}
+	}
+	return seal.CheckNew(r.PIN)
+}
+
 // createdBefore answers from what is stored; nil when the request is new.
 func (s *Service) createdBefore(ctx context.Context, r *CreateRequest, key RequestKey) (*Created, error) {
 	d, err := s.repeated(ctx, key, r.Digest)
@@ -82,7 +107,7 @@ func (s *Service) createdBefore(ctx context.Context, r *CreateRequest, key Reque
 	if err != nil {
 		return nil, err
 	}
-	receipt, err := s.receipt(ctx, "createWallet", d, info)
+	receipt, err := s.receipt(ctx, r.method(), d, info)
 	if err != nil {
 		return nil, err
 	}
@@ -110,12 +135,21 @@ func (s *Service) create(ctx context.Context, r *CreateRequest, key RequestKey) 
 	if err := s.Store.Create(ctx, n); err != nil {
 		return err
 	}
-	return s.audit(ctx, Event{Action: "createWallet", Peer: r.Peer, Wallet: id, Digest: r.Digest[:], Result: "ok"})
+	return s.audit(ctx, Event{Action: r.method(), Peer: r.Peer, Wallet: id, Digest: r.Digest[:], Result: "ok"})
 }
 
 // forge makes the keys: the token's root pair first, so that the token cannot
-// choose it by the seed, then the derivation key from the mixed entropy.
+// choose it by the seed, then the derivation key from the mixed entropy. A key
+// that is brought in comes before the sources are asked: it may be a wrong one.
 func (s *Service) forge(ctx context.Context, r *CreateRequest, n *NewWallet) (err error) {
+	held := &objects{token: s.Token}
+	defer held.destroy(ctx, &err)
+	var a *account
+	if r.Import != nil {
+		if a, err = s.importRoot(ctx, held, r.Import); err != nil {
+			return err
+		}
+	}
 	seed, err := s.Entropy.Seed(ctx, n.Wallet)
 	if err != nil {
 		return err
@@ -124,11 +158,10 @@ func (s *Service) forge(ctx context.Context, r *CreateRequest, n *NewWallet) (er
 	if err := s.Token.FeedRandom(ctx, seed.TokenFeed()); err != nil {
 		return err
 	}
-	held := &objects{token: s.Token}
-	defer held.destroy(ctx, &err)
-	a, err := s.generateRoot(ctx, held)
-	if err != nil {
-		return err
+	if a == nil {
+		if a, err = s.generateRoot(ctx, held); err != nil {
+			return err
+		}
 	}
 	derivation, err := held.add(s.Token.ImportSecret(ctx, seed.Bytes()))
 	if err != nil {
@@ -152,10 +185,10 @@ func (s *Service) sealNew(ctx context.Context, r *CreateRequest, n *NewWallet, a
 		Format: seal.Format, Wallet: n.Wallet, Installation: s.Installation, Created: n.Index.Created,
 		Keys: s.Token.Keys(), Mechanism: s.Token.Mechanism(),
 		Accounts: []seal.Account{s.describe(a, 0, n.Index.Created)},
-		Relay:    r.Peer.UID, Owner: r.Owner, Policy: rules, Limits: s.Limits,
+		Relay:    r.Peer.UID, Owner: r.Owner, Policy: rules, Exportable: r.Exportable, Limits: s.Limits,
 		Sources: sources, Dropped: s.Entropy.Dropped(),
 	}
-	w, err := s.wrap(ctx, derivation, a.root)
+	w, err := s.wrap(ctx, h, derivation, a.root)
 	if err != nil {
 		return err
 	}
@@ -166,13 +199,13 @@ func (s *Service) sealNew(ctx context.Context, r *CreateRequest, n *NewWallet, a
 }
 
 // wrap has the token encrypt a new wallet's keys.
-func (s *Service) wrap(ctx context.Context, derivation, root Object) (*seal.Wrapped, error) {
-	k, err := s.Token.Wrap(ctx, s.Token.Keys(), Derivation, derivation)
+func (s *Service) wrap(ctx context.Context, h *seal.Header, derivation, root Object) (*seal.Wrapped, error) {
+	k, err := s.Token.Wrap(ctx, h.Keys, derivationClass(h), derivation)
 	if err != nil {
 		return nil, err
 	}
 	w := &seal.Wrapped{Derivation: k}
-	d, err := s.Token.Wrap(ctx, s.Token.Keys(), Root, root)
+	d, err := s.Token.Wrap(ctx, h.Keys, rootClass(h), root)
 	if err != nil {
 		w.Wipe()
 		return nil, err

@@ -21,7 +21,14 @@ type Config struct {
 	Checks       int                        // PIN stretchings at a time, at least 1
 	Waiting      int                        // PIN checks that may wait for one
 	MaxUnlocks   int                        // wallets unlocked at a time
+	Allowed      func() Allowed             // asked at each request; nil: nothing is
 	Observe      func(Stage, time.Duration) // of the service's own work; nil: nobody asks
+}
+
+// Allowed is what the operator lets pass between this installation and others.
+type Allowed struct {
+	Import bool // keys from elsewhere
+	Export bool // exportable wallets, and their keys to elsewhere
 }
 
 // Service makes and uses wallets. It is safe for concurrent use.
@@ -35,6 +42,29 @@ type Service struct {
 func New(c Config) *Service {
 	return &Service{Config: c, slots: newSlots(c.Checks, c.Waiting),
 		unlocks: &unlocks{most: c.MaxUnlocks, held: map[unlockKey]*unlock{}}}
+}
+
+func (s *Service) allowed() Allowed {
+	if s.Allowed == nil {
+		return Allowed{}
+	}
+	return s.Allowed()
+}
+
+// mayImport asks the operator, then the token.
+func (s *Service) mayImport(ctx context.Context) error {
+	if !s.allowed().Import {
+		return ErrImportForbidden
+	}
+	return s.Token.CanImport(ctx)
+}
+
+// mayExport is mayImport for what goes out.
+func (s *Service) mayExport(ctx context.Context) error {
+	if !s.allowed().Export {
+		return ErrExportForbidden
+	}
+	return s.Token.CanExport(ctx)
 }
 
 // Info is a wallet as its relay may see it.
