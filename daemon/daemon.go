@@ -243,5 +243,6 @@ func (d *Daemon) newService() *wallet.Service {
 		Waiting:    p.Waiting,
 		MaxUnlocks: d.config.Limits.Unlocks, UnlocksOfUID: d.config.Limits.UnlocksOfUID(),
 		PerMinute: d.config.Limits.ChangesPerMinute,
+		Allowed:   d.allowed,
 	}))
 }

@@ -52,6 +52,15 @@ func (t meteredToken) ImportSecret(ctx context.Context, secret []byte) (wallet.O
 	return metered(t.m, metrics.Token, func() (wallet.Object, error) { return t.Token.ImportSecret(ctx, secret) })
 }
 
+func (t meteredToken) ImportRoot(ctx context.Context, scalar *[32]byte) (o wallet.Object, p [65]byte, err error) {
+	err = meteredErr(t.m, metrics.Token, func() error { o, p, err = t.Token.ImportRoot(ctx, scalar); return err })
+	return o, p, err
+}
+
+func (t meteredToken) ExportRoot(ctx context.Context, o wallet.Object, scalar *[32]byte) error {
+	return meteredErr(t.m, metrics.Token, func() error { return t.Token.ExportRoot(ctx, o, scalar) })
+}
+
 func (t meteredToken) Wrap(ctx context.Context, k seal.KeyIDs, c wallet.Class, o wallet.Object) ([]byte, error) {
 	return metered(t.m, metrics.Token, func() ([]byte, error) { return t.Token.Wrap(ctx, k, c, o) })
 }

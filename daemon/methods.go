@@ -137,16 +137,26 @@ func requestDigest(raw json.RawMessage) ([32]byte, error) {
 }
 
 func (d *Daemon) createWallet(ctx context.Context, c *call[ipc.CreateWalletParams]) (*ipc.CreateWalletResult, error) {
-	rules := policy.Default()
-	if c.params.Policy != nil {
-		var err error
-		if rules, err = parsePolicy("policy", c.params.Policy); err != nil {
-			return nil, err
-		}
+	rules, err := newPolicy(c.params.Policy)
+	if err != nil {
+		return nil, err
 	}
-	r, err := d.wallets.Create(ctx, &wallet.CreateRequest{Peer: c.peer, RequestID: c.params.RequestID,
+	return d.create(ctx, &wallet.CreateRequest{Peer: c.peer, RequestID: c.params.RequestID,
 		Owner: c.params.Owner, ExternalID: c.params.ExternalID, Tags: c.params.Tags, Label: c.params.Label,
-		Policy: rules, PIN: c.params.PIN, Digest: c.digest, Repetition: c.repetition()})
+		Policy: rules, PIN: c.params.PIN, Digest: c.digest, Exportable: c.params.Exportable,
+		Repetition: c.repetition()})
+}
+
+// newPolicy is the policy of a new wallet.
+func newPolicy(given *ipc.Policy) (policy.Policy, error) {
+	if given == nil {
+		return policy.Default(), nil
+	}
+	return parsePolicy("policy", given)
+}
+
+func (d *Daemon) create(ctx context.Context, request *wallet.CreateRequest) (*ipc.CreateWalletResult, error) {
+	r, err := d.wallets.Create(ctx, request)
 	if err != nil {
 		return nil, err
 	}

@@ -35,6 +35,8 @@ func walletMethods() []walletMethod {
 		own(ipc.MethodPinKey, "The key to seal PINs to, signed by the identity key.", (*Daemon).pinKey),
 
 		own(ipc.MethodCreateWallet, "Makes a wallet with one account out of all sources of randomness, once for each requestId of an owner.", (*Daemon).createWallet),
+		own(ipc.MethodImportWallet, "Makes a wallet of a private key that exists elsewhere, once for each requestId of an owner.", (*Daemon).importWallet),
+		own(ipc.MethodExportAccount, "Gives the private key of an exportable wallet's account out, sealed to a recipient.", (*Daemon).exportAccount),
 		own(ipc.MethodGetWallet, "One wallet, by exactly one of its id, the address of one of its accounts, and the relay's own name for it.", (*Daemon).getWallet),
 		own(ipc.MethodListWallets, "A page of the caller's wallets, oldest first.", (*Daemon).listWallets),
 		own(ipc.MethodUpdateWallet, "Changes what the relay says of a wallet: label, external id, tags.", (*Daemon).updateWallet),

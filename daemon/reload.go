@@ -15,7 +15,7 @@ import (
 // reloadable are the keys that a running daemon takes over at a reload. What is
 // not here was given to a device, a cache or a listener at the start.
 func reloadable() []string {
-	return []string{"log.level", "pin.plain_from", "socket.allow", "socket.operators", "wallets.delete_grace"}
+	return []string{"custody.export", "custody.import", "log.level", "pin.plain_from", "socket.allow", "socket.operators", "wallets.delete_grace"}
 }
 
 // settings is the configuration as it stands after the last reload; what cannot

@@ -121,12 +121,12 @@ func (d *rpcDocument) table(name, column string) (parts []string) {
 	d.shown[name] = true
 	properties := d.properties(name)
 	required, _ := d.schemas[name]["required"].([]string)
-	if d.types[name] == nil || len(d.types[name].Fields.List) != len(properties) {
+	if d.types[name] == nil || len(memberFields(d.types[name])) != len(properties) {
 		d.t.Errorf("the type %s of package ipc has not the members of its schema", name)
 		return nil
 	}
 	fmt.Fprintf(&d.out, "| `%s` | type | %s | |\n|---|---|---|---|\n", name, column)
-	for _, f := range d.types[name].Fields.List {
+	for _, f := range memberFields(d.types[name]) {
 		member, _, _ := strings.Cut(reflect.StructTag(strings.Trim(f.Tag.Value, "`")).Get("json"), ",")
 		s, found := properties[member].(schema)
 		if !found {
@@ -140,6 +140,14 @@ func (d *rpcDocument) table(name, column string) (parts []string) {
 	}
 	d.out.WriteString("\n")
 	return parts
+}
+
+// memberFields leaves out what travels sealed only.
+func memberFields(t *ast.StructType) []*ast.Field {
+	return slices.DeleteFunc(slices.Clone(t.Fields.List), func(f *ast.Field) bool {
+		_, sealed := reflect.StructTag(strings.Trim(f.Tag.Value, "`")).Lookup("sealed")
+		return sealed
+	})
 }
 
 func (d *rpcDocument) properties(name string) schema {

@@ -89,6 +89,9 @@ func (set schemaSet) object(t reflect.Type) schema {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == "-" { // what travels sealed only
+			continue
+		}
 		properties[name] = set.of(f.Type)
 	}
 	if required := requiredMembers(t); len(required) > 0 {
@@ -101,12 +104,20 @@ func (set schemaSet) object(t reflect.Type) schema {
 }
 
 // requiredMembers are those whose tags have neither omitempty nor omitzero: what
-// ipc.Decode asks for, and what an answer always has.
+// ipc.Decode asks for, and what an answer always has. Where the PIN is no member,
+// sealedPin is required too: openPINs asks for it.
 func requiredMembers(t reflect.Type) []string {
 	var required []string
+	sealedOnly := false
 	for i := range t.NumField() {
-		name, options, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-		if !strings.Contains(options, "omitempty") && !strings.Contains(options, "omitzero") {
+		tags := t.Field(i).Tag
+		if _, only := tags.Lookup("sealed"); only {
+			sealedOnly = true
+			continue
+		}
+		name, options, _ := strings.Cut(tags.Get("json"), ",")
+		optional := strings.Contains(options, "omitempty") || strings.Contains(options, "omitzero")
+		if !optional || sealedOnly && name == "sealedPin" {
 			required = append(required, name)
 		}
 	}

@@ -51,11 +51,12 @@ func (d *Daemon) plainPIN(uid uint32) bool {
 	return slices.Contains(ownAndRoot(d.settings().PIN.PlainFrom), uid)
 }
 
-// pinFields are the fields of a parameter struct that deal with PINs; nil where
-// it has none.
+// pinFields are the fields of a parameter struct that deal with PINs and keys;
+// nil where it has none.
 type pinFields struct {
-	pin, newPIN *ipc.Secret
-	sealed      **ipc.SealedPIN
+	pin, newPIN, key *ipc.Secret
+	sealed           **ipc.SealedPIN
+	only             bool // they come sealed or not at all
 }
 
 func pinFieldsOf(params any) pinFields {
@@ -64,16 +65,25 @@ func pinFieldsOf(params any) pinFields {
 	for n := range v.NumField() {
 		switch p := v.Field(n).Addr().Interface().(type) {
 		case *ipc.Secret:
-			if v.Type().Field(n).Name == "NewPIN" {
-				f.newPIN = p
-			} else {
-				f.pin = p
-			}
+			f.add(v.Type().Field(n), p)
 		case **ipc.SealedPIN:
 			f.sealed = p
 		}
 	}
 	return f
+}
+
+func (f *pinFields) add(field reflect.StructField, p *ipc.Secret) {
+	_, only := field.Tag.Lookup("sealed")
+	f.only = f.only || only
+	switch field.Name {
+	case "NewPIN":
+		f.newPIN = p
+	case "Key":
+		f.key = p
+	default:
+		f.pin = p
+	}
 }
 
 func (f pinFields) plain() bool {
@@ -86,6 +96,9 @@ func (f pinFields) plain() bool {
 func (d *Daemon) openPINs(peer wallet.Peer, q channel.Request, params any, raw json.RawMessage) (*channel.Use, error) {
 	f := pinFieldsOf(params)
 	if f.sealed == nil || *f.sealed == nil {
+		if f.only {
+			return nil, ipc.InvalidParams("sealedPin", "the member is missing: here the PIN travels sealed only, whoever asks")
+		}
 		if f.plain() && !d.plainPIN(peer.UID) {
 			return nil, errPlainPIN
 		}
@@ -103,15 +116,32 @@ func (d *Daemon) openPINs(peer wallet.Peer, q channel.Request, params any, raw j
 	if err != nil || use.Again {
 		return use, err
 	}
-	*f.pin = pins.PIN
+	return use, f.fill(pins)
+}
+
+// fill puts what a block carries into the fields, all or nothing.
+func (f pinFields) fill(pins *channel.PINs) error {
+	problem := ""
 	switch {
-	case f.newPIN != nil:
-		*f.newPIN = pins.New
-	case pins.New != nil:
-		pins.Wipe()
-		err = ipc.InvalidParams("sealedPin", "carries a new PIN, which this method does not take")
+	case f.newPIN == nil && pins.New != nil:
+		problem = "carries a new PIN, which this method does not take"
+	case f.key == nil && pins.Key != nil:
+		problem = "carries a private key, which this method does not take"
+	case f.key != nil && pins.Key == nil:
+		problem = "carries no private key"
 	}
-	return use, err
+	if problem != "" {
+		pins.Wipe()
+		return ipc.InvalidParams("sealedPin", problem)
+	}
+	*f.pin = pins.PIN
+	if f.newPIN != nil {
+		*f.newPIN = pins.New
+	}
+	if f.key != nil {
+		*f.key = pins.Key
+	}
+	return nil
 }
 
 // sender is the peer that a repetition must come from. An unlock that ends with

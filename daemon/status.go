@@ -41,6 +41,7 @@ func (d *Daemon) status(ctx context.Context, c *call[ipc.StatusParams]) (*ipc.St
 		Wallets: int(wallets),
 		PINCheck: ipc.PINCheckStatus{Argon2: fmt.Sprintf("m=%d,t=%d,p=%d", k.Memory, k.Time, k.Threads),
 			Anchor: d.doc.Anchor.Mode, Failures: int(k.Consecutive), PlainPIN: d.plainPIN(c.peer.UID)},
+		Custody:  d.custodyStatus(),
 		Landlock: d.landlockStatus(),
 		Notes:    append(guardNotes(d.guarded.status()), d.notes()...),
 	}, nil
@@ -77,7 +78,7 @@ func (d *Daemon) notes() []string {
 	if e := d.tokenStatus().Enforcement; e != "" && e != hsm.EnforcedByToken {
 		notes = append(notes, "the token does not enforce unwrap templates ("+e+"): whoever has its user PIN and a wrapped key can read the key")
 	}
-	notes = append(append(notes, d.memoryNotes()...), d.landlockNotes()...)
+	notes = append(append(append(notes, d.custodyNotes()...), d.memoryNotes()...), d.landlockNotes()...)
 	for _, name := range d.config.Entropy.Drop {
 		notes = append(notes, "new wallets are made without randomness from "+name)
 	}

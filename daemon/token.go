@@ -10,6 +10,7 @@ import (
 	"github.com/sigild/sigild/daemon/config"
 	"github.com/sigild/sigild/daemon/seal"
 	"github.com/sigild/sigild/daemon/wallet"
+	"github.com/sigild/sigild/daemon/wipe"
 	"github.com/sigild/sigild/hsm"
 	"github.com/sigild/sigild/tpm"
 )
@@ -107,6 +108,53 @@ func (t *token) ImportSecret(ctx context.Context, secret []byte) (wallet.Object,
 	return with(ctx, t, t.newest.Token, func(k *hsm.Keys) (hsm.Object, error) { return k.ImportSecret(ctx, secret) })
 }
 
+func (t *token) CanImport(ctx context.Context) error {
+	return t.can(ctx, (*hsm.Keys).CanImport)
+}
+
+func (t *token) CanExport(ctx context.Context) error {
+	return t.can(ctx, (*hsm.Keys).CanExport)
+}
+
+// can asks what was found out when the keys were opened. The token's answer is
+// for people: it is no fault of now.
+func (t *token) can(ctx context.Context, ability func(*hsm.Keys) error) error {
+	keys, err := t.keys(ctx, t.newest.Token)
+	if err != nil {
+		return err
+	}
+	if err := ability(keys); err != nil {
+		return fmt.Errorf("%w: %v", wallet.ErrCustody, err)
+	}
+	return nil
+}
+
+func (t *token) ImportRoot(ctx context.Context, scalar *[32]byte) (wallet.Object, [65]byte, error) {
+	r, err := with(ctx, t, t.newest.Token, func(k *hsm.Keys) (r newRoot, err error) {
+		r.object, r.point, err = k.ImportRoot(ctx, scalar)
+		return r, err
+	})
+	return r.object, r.point, err
+}
+
+// ExportRoot has the token wrap the root under a key that lives for this call
+// only, here and in the token.
+func (t *token) ExportRoot(ctx context.Context, o wallet.Object, scalar *[32]byte) error {
+	known := new([32]byte)
+	defer clear(known[:])
+	rand.Read(known[:])
+	wrapped, err := useObject(ctx, t, o, func(k *hsm.Keys, o hsm.Object) ([]byte, error) { return k.WrapKnown(ctx, o, known) })
+	defer clear(wrapped)
+	if err != nil {
+		return err
+	}
+	wipe.Do(func() { err = hsm.UnwrapKnown(known, wrapped, scalar) })
+	if err != nil {
+		return fmt.Errorf("%w: %w", wallet.ErrToken, err)
+	}
+	return nil
+}
+
 func (t *token) Wrap(ctx context.Context, k seal.KeyIDs, c wallet.Class, o wallet.Object) ([]byte, error) {
 	p, err := purpose(c)
 	if err != nil {
@@ -132,6 +180,10 @@ func purpose(c wallet.Class) (hsm.Purpose, error) {
 		return hsm.Wrap, nil
 	case wallet.Derivation:
 		return hsm.WrapSecret, nil
+	case wallet.ExportableRoot:
+		return hsm.WrapExport, nil
+	case wallet.ExportableDerivation:
+		return hsm.WrapExportSecret, nil
 	}
 	return 0, fmt.Errorf("no wrap key for class %d", c)
 }

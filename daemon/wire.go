@@ -20,7 +20,8 @@ func walletInfo(i *wallet.Info) (ipc.WalletInfo, error) {
 		WalletID: h.Wallet[:], Owner: h.Owner, Label: i.State.Label, CreatedAt: ipc.At(time.Unix(h.Created, 0)),
 		Custody: string(h.Accounts[0].Custody), Exportable: h.Exportable, State: string(i.Status()),
 		AttemptsLeft: int(i.Attempts.Left), Dropped: h.Dropped, ExternalID: i.State.ExternalID, Tags: i.State.Tags,
-		FrozenAt: at(i.State.Frozen), FrozenBy: i.State.FrozenBy, DeletedAt: at(i.State.Deleted), PINSetAt: at(i.State.PINSet),
+		ExportedAt: at(latest(i.State.Exported)),
+		FrozenAt:   at(i.State.Frozen), FrozenBy: i.State.FrozenBy, DeletedAt: at(i.State.Deleted), PINSetAt: at(i.State.PINSet),
 	}
 	rules, err := policy.Decode(h.Policy)
 	if err != nil {
@@ -49,6 +50,13 @@ func at(unix int64) *ipc.Time {
 	return &t
 }
 
+func latest(times []int64) (last int64) {
+	for _, t := range times {
+		last = max(last, t)
+	}
+	return last
+}
+
 func accountInfo(a seal.Account, s *seal.State) (ipc.AccountInfo, error) {
 	key, err := secp.ParsePubKey(a.Public)
 	if err != nil {
@@ -58,6 +66,9 @@ func accountInfo(a seal.Account, s *seal.State) (ipc.AccountInfo, error) {
 		Address: eth.Checksum(common.Address(a.Address)), Custody: string(a.Custody)}
 	if int(a.Index) < len(s.AccountLabels) {
 		info.Label = s.AccountLabels[a.Index]
+	}
+	if int(a.Index) < len(s.Exported) {
+		info.ExportedAt = at(s.Exported[a.Index])
 	}
 	return info, nil
 }

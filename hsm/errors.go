@@ -54,6 +54,8 @@ var (
 	// ErrKeyChanged is returned when a key is not the one that a fingerprint was
 	// made from.
 	ErrKeyChanged = errors.New("hsm: a key is not the one that was recorded")
+	// ErrScalar is returned for a private key that secp256k1 does not have.
+	ErrScalar = errors.New("hsm: not a private key of secp256k1")
 	// ErrPurpose is returned when a key of this purpose cannot do what is asked.
 	ErrPurpose = errors.New("hsm: wrong key purpose")
 	// ErrTokenAnswer is returned when the token's answer is malformed or wrong: a

@@ -33,3 +33,9 @@ func UnclearLogins(ours bool) int {
 	}
 	return k.doubts
 }
+
+// UnwrapPadded and ParsePrivateKey are the two halves of UnwrapKnown.
+var (
+	UnwrapPadded    = unwrapPadded
+	ParsePrivateKey = parsePrivateKey
+)

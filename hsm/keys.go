@@ -26,6 +26,7 @@ type Keys struct {
 
 	// What the token takes of the optional attributes of session objects.
 	rootDrop, secretDrop drop
+	custody              custody
 
 	enforcement string
 	proofs      []Proof
@@ -45,8 +46,9 @@ type wrapKey struct {
 // (ErrKeyMissing, ErrKeyDuplicate), was generated in this token and was never
 // readable, has its own usage and no other, and its class, type, size and
 // mechanism (ErrKeyAttributes); public keys are proven to belong to their
-// private ones. The wrap keys' unwrap templates are tried out. mech is the
-// mechanism that the keys were provisioned with.
+// private ones. The wrap keys' unwrap templates are tried out, and so is whether
+// keys can come in and go out (see CanImport, CanExport). mech is the mechanism
+// that the keys were provisioned with.
 //
 // WrapTransit may be missing: only tokens with AES-GCM have it (see Has).
 func (t *Token) OpenKeys(ctx context.Context, installation [16]byte, generation uint32, mech uint) (*Keys, error) {
@@ -61,6 +63,9 @@ func (t *Token) OpenKeys(ctx context.Context, installation [16]byte, generation 
 		}
 	}
 	if err := k.learn(ctx); err != nil {
+		return nil, err
+	}
+	if err := k.learnCustody(ctx); err != nil {
 		return nil, err
 	}
 	k.enforcement = judge(k.proofs)

@@ -33,9 +33,10 @@ func TestSecretsAreWiped(t *testing.T) {
 	instance := hsmtest.New(t)
 	keys := hsmtest.Provision(t, instance.Open(t), hsmtest.Installation(), 1)
 	left := map[string]masked{
-		"imported secret": importAndForget(t, keys),
-		"random bytes":    drawAndForget(t, instance),
-		"PIN":             logInAndForget(t, instance),
+		"imported secret":      importAndForget(t, keys),
+		"imported private key": importRootAndForget(t, keys),
+		"random bytes":         drawAndForget(t, instance),
+		"PIN":                  logInAndForget(t, instance),
 	}
 	runtime.GC()
 	for name, m := range left {
@@ -58,6 +59,32 @@ func importAndForget(t *testing.T, keys *hsm.Keys) masked {
 		t.Error(err)
 	}
 	return mask(secret)
+}
+
+// importRootAndForget also carries the key out again, under a key that it knows.
+// What is looked for is the private key; SoftHSM may keep a known key's schedule.
+func importRootAndForget(t *testing.T, keys *hsm.Keys) masked {
+	var scalar, known, out [32]byte
+	defer clear(scalar[:])
+	defer clear(known[:])
+	defer clear(out[:])
+	_, _ = rand.Read(scalar[1:])
+	_, _ = rand.Read(known[:])
+	o, _, err := keys.ImportRoot(t.Context(), &scalar)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrapped, err := keys.WrapKnown(t.Context(), o, &known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := hsm.UnwrapKnown(&known, wrapped, &out); err != nil || out != scalar {
+		t.Errorf("another key came out: %v", err)
+	}
+	if err := keys.Destroy(t.Context(), o); err != nil {
+		t.Error(err)
+	}
+	return mask(scalar[:])
 }
 
 func drawAndForget(t *testing.T, instance *hsmtest.Instance) masked {

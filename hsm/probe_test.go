@@ -42,6 +42,8 @@ func TestProbeTriesEachAbility(t *testing.T) {
 		"wrap mechanism":                         hsm.Available,
 		"wrap a private key":                     hsm.Available,
 		"wrap a secret key":                      hsm.Available,
+		"import of a secp256k1 private key":      hsm.Available,
+		"export under a known AES key":           hsm.Available,
 		"wrap refuses: CKA_SENSITIVE=false":      hsm.Available,
 		"wrap refuses: another CKA_CLASS":        hsm.Available,
 		"wrap-secret refuses: CKA_TOKEN=true":    hsm.Available,

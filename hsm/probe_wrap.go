@@ -28,6 +28,11 @@ func (t *Token) probeWrapping(ctx context.Context, report *ProbeReport) error {
 			return err
 		}
 	}
+	for _, custody := range custodyTrials(mech) {
+		if err := t.try(ctx, report, custody); err != nil {
+			return err
+		}
+	}
 	for _, p := range []Purpose{Wrap, WrapSecret} {
 		if err := t.probeEnforcement(ctx, report, p, mech); err != nil {
 			return err
@@ -42,6 +47,23 @@ func (s *session) tryWrappingAlone(mech uint, sub subject) error {
 		return err
 	}
 	return s.tryWrapping(mech, key, sub)
+}
+
+// custodyTrials are what import and export of wallets ask of a token.
+func custodyTrials(mech uint) []trial {
+	trying := func(extractable bool, try func(*session, uint, objectHandle, template) (drop, error)) func(*session) error {
+		return func(s *session) error {
+			key, err := s.sessionWrapKey(mech, nil)
+			if err == nil {
+				_, err = try(s, mech, key, privateKey.object(extractable))
+			}
+			return err
+		}
+	}
+	return []trial{
+		{"import of a secp256k1 private key", trying(false, (*session).tryImport)},
+		{"export under a known AES key", trying(true, (*session).tryExport)},
+	}
 }
 
 // probeEnforcement runs the proofs of a wrap key on a throw-away one.

@@ -107,7 +107,12 @@ func (e encoder) object(v reflect.Value) ([]byte, error) {
 		if f.Type != secretType || !f.IsExported() {
 			continue
 		}
-		s := namedSecret{memberName(f), Secret(v.Field(i).Bytes())}
+		s := namedSecret{name: memberName(f), value: Secret(v.Field(i).Bytes())}
+		if name, only := f.Tag.Lookup("sealed"); only {
+			if s.name = name; s.value != nil && e.seal == nil {
+				return nil, ErrNoIdentity
+			}
+		}
 		public.Field(i).SetZero()
 		secrets = append(secrets, s)
 		size += len(s.name) + s.value.JSONLen() + 4

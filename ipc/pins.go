@@ -16,7 +16,8 @@ import (
 var (
 	// ErrNoIdentity is returned for a request with a PIN when the client has no
 	// identity key to seal it under: give Dial the option Identity, or
-	// PlainPINs on a socket that leads straight to the daemon.
+	// PlainPINs on a socket that leads straight to the daemon. What imports or
+	// exports a key needs Identity.
 	ErrNoIdentity = errors.New("ipc: no identity key is pinned, and a PIN is not sent in the clear")
 	// ErrIdentity is returned when the key to seal PINs to is not signed by the
 	// pinned identity key: something between client and daemon put its own in
@@ -130,17 +131,9 @@ func (c *Client) seal(ctx context.Context, method string, public []byte, secrets
 	if err != nil {
 		return nil, err
 	}
-	// Without the word "redacted" that stands for required secrets.
-	body, err := appendSecrets(public, unset(secrets), 0)
+	body, digest, err := sealedBody(public, secrets)
 	if err != nil {
 		return nil, err
-	}
-	if err := channel.CheckNumbers(body); err != nil {
-		return nil, fmt.Errorf("%w: %v", ErrParams, err)
-	}
-	digest, err := channel.Digest(body)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %v", ErrParams, err)
 	}
 	pins, err := pinsOf(secrets)
 	if err != nil {
@@ -154,6 +147,21 @@ func (c *Client) seal(ctx context.Context, method string, public []byte, secrets
 	p.prover, p.key = prover, key.ID
 	return addMember(body, "sealedPin", SealedPIN{KeyID: block.KeyID, Enc: block.Enc,
 		Ciphertext: block.Ciphertext, Expires: At(time.Unix(block.Expires, 0))})
+}
+
+// sealedBody gives the public members, without the word "redacted" that stands
+// for required secrets, and the digest that a block is bound to.
+func sealedBody(public []byte, secrets []namedSecret) (body []byte, digest [32]byte, err error) {
+	if body, err = appendSecrets(public, unset(secrets), 0); err != nil {
+		return nil, digest, err
+	}
+	if err = channel.CheckNumbers(body); err == nil {
+		digest, err = channel.Digest(body)
+	}
+	if err != nil {
+		return nil, digest, fmt.Errorf("%w: %v", ErrParams, err)
+	}
+	return body, digest, nil
 }
 
 func unset(secrets []namedSecret) []namedSecret {
@@ -173,6 +181,8 @@ func pinsOf(secrets []namedSecret) (*channel.PINs, error) {
 			p.PIN = s.value
 		case "newPin":
 			p.New = s.value
+		case "key":
+			p.Key = s.value
 		default:
 			return nil, fmt.Errorf("%w: %s cannot be sealed", ErrParams, s.name)
 		}

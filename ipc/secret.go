@@ -14,7 +14,8 @@ const redacted = "[redacted]"
 // holder calls Wipe, in a defer on the line after the value was made.
 //
 // The client sends a Secret that is a field of the parameters' struct, and
-// refuses parameters that hold one deeper inside.
+// refuses parameters that hold one deeper inside. A field with the tag "sealed" is
+// no member of the parameters: it is sent in a sealed block or not at all.
 type Secret []byte
 
 // Wipe overwrites the bytes.

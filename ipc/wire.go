@@ -35,6 +35,8 @@ const (
 	MethodSignDigest        = "sigild_signDigest"
 	MethodSignBatch         = "sigild_signBatch"
 	MethodPinKey            = "sigild_pinKey"
+	MethodImportWallet      = "sigild_importWallet"
+	MethodExportAccount     = "sigild_exportAccount"
 )
 
 // In the parameter types a member without omitempty is required by Decode.
@@ -63,6 +65,8 @@ type StatusResult struct {
 	// Wallets is the number of wallets.
 	Wallets  int            `json:"wallets"`
 	PINCheck PINCheckStatus `json:"pinCheck"`
+	// Custody is whether keys may come from elsewhere, and go there.
+	Custody CustodyStatus `json:"custody"`
 	// Landlock is what the kernel keeps from the daemon's process.
 	Landlock LandlockStatus `json:"landlock"`
 	// Notes are sentences for the operator.
@@ -135,6 +139,25 @@ type PINCheckStatus struct {
 	PlainPIN bool `json:"plainPin"`
 }
 
+// CustodyStatus says what may pass between this installation and others.
+type CustodyStatus struct {
+	// Import is for sigild_importWallet.
+	Import CustodyAbility `json:"import"`
+	// Export is for exportable wallets and sigild_exportAccount.
+	Export CustodyAbility `json:"export"`
+}
+
+// CustodyAbility is one way for keys.
+type CustodyAbility struct {
+	// Allowed is true when the configuration allows it.
+	Allowed bool `json:"allowed"`
+	// Able is true when the token did it, with a throw-away key, when its keys were
+	// last opened.
+	Able bool `json:"able"`
+	// Detail is the token's answer when it is not able.
+	Detail string `json:"detail,omitempty"`
+}
+
 // CreateWalletParams are the parameters of sigild_createWallet.
 type CreateWalletParams struct {
 	// RequestID makes the call idempotent for this peer and owner.
@@ -149,6 +172,9 @@ type CreateWalletParams struct {
 	// Policy is what the wallet may sign; absent: transactions, messages and
 	// typed data for any chain and recipient.
 	Policy *Policy `json:"policy,omitempty"`
+	// Exportable makes a wallet whose PIN can give its keys out. It cannot be
+	// changed later.
+	Exportable bool `json:"exportable,omitempty"`
 }
 
 // CreateWalletResult is the wallet, new or as an earlier call made it.
@@ -258,13 +284,19 @@ type SignMessageResult struct {
 // WalletInfo describes a wallet.
 type WalletInfo struct {
 	// WalletID is 16 bytes.
-	WalletID   Hex                `json:"walletId"`
-	Owner      string             `json:"owner"`
-	Label      string             `json:"label,omitempty"`
-	CreatedAt  Time               `json:"createdAt"`
-	Accounts   []AccountInfo      `json:"accounts"`
-	Custody    string             `json:"custody"`
-	Exportable bool               `json:"exportable"`
+	WalletID  Hex           `json:"walletId"`
+	Owner     string        `json:"owner"`
+	Label     string        `json:"label,omitempty"`
+	CreatedAt Time          `json:"createdAt"`
+	Accounts  []AccountInfo `json:"accounts"`
+	// Custody is that of account 0, the weakest of the wallet: accounts that an
+	// imported wallet derives have their own.
+	Custody    string `json:"custody"`
+	Exportable bool   `json:"exportable"`
+	// ExportedAt is when a key of the wallet was last given out; each account has
+	// its own.
+	ExportedAt *Time `json:"exportedAt,omitempty"`
+	// Provenance is of the randomness that shapes every key but an imported one.
 	Provenance []ProvenanceRecord `json:"provenance"`
 	// Dropped are sources of randomness that the configuration left out.
 	Dropped []string `json:"dropped,omitempty"`
@@ -292,9 +324,13 @@ type AccountInfo struct {
 	PublicKey Hex `json:"publicKey"`
 	// Address is spelled as EIP-55 says, for secp256k1.
 	Address string `json:"address"`
-	// Custody says where the private key can be in the clear.
+	// Custody says where the private key can be in the clear: "token",
+	// "software-token", or "import" for one that came from elsewhere.
 	Custody string `json:"custody"`
 	Label   string `json:"label,omitempty"`
+	// ExportedAt is when the private key was last given out: since then it exists
+	// elsewhere.
+	ExportedAt *Time `json:"exportedAt,omitempty"`
 }
 
 // ProvenanceRecord says where a share of a wallet's randomness came from,

@@ -1,8 +1,8 @@
 package ipc
 
-// SealedPIN carries a PIN, and a new one, that the user's device sealed to the
-// daemon's key for one request; it stands in place of pin and newPin. Package
-// channel has the protocol.
+// SealedPIN carries a PIN, and a new one or a private key beside it, that the
+// user's device sealed to the daemon's key for one request; it stands in place of
+// pin and newPin. Package channel has the protocol.
 type SealedPIN struct {
 	// KeyID is that of sigild_pinKey, 16 bytes.
 	KeyID Hex `json:"keyId"`

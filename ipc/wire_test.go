@@ -41,6 +41,18 @@ func TestWireNames(t *testing.T) {
 			ipc.SignTransactionParams{WalletID: id, Address: "a", Account: &account, Transaction: json.RawMessage(`{}`)},
 			`{"walletId":"0xab","address":"a","account":1,"transaction":{}}`,
 		},
+		{
+			ipc.ImportWalletParams{RequestID: "r", Owner: "o", Address: "a", PIN: ipc.Secret("271828"), Key: ipc.Secret(id)},
+			`{"requestId":"r","owner":"o","address":"a"}`,
+		},
+		{
+			ipc.ExportAccountParams{Address: "a", Account: &account, Recipient: id, PIN: ipc.Secret("271828")},
+			`{"address":"a","account":1,"recipient":"0xab"}`,
+		},
+		{
+			ipc.ExportAccountResult{WalletID: id, Address: "a", Key: ipc.SealedKey{Enc: id, Ciphertext: id}, AttemptsLeft: 1},
+			`{"walletId":"0xab","account":0,"address":"a","sealedKey":{"enc":"0xab","ciphertext":"0xab"},"attemptsLeft":1}`,
+		},
 		{ipc.SignMessageParams{WalletID: id, Message: id}, `{"walletId":"0xab","message":"0xab"}`},
 		{
 			ipc.StatusResult{
@@ -49,11 +61,13 @@ func TestWireNames(t *testing.T) {
 				TPM:      ipc.TPMStatus{Manufacturer: "m", Firmware: "w", PCRProfile: "uki", PCRs: []int{7}},
 				Entropy:  ipc.EntropyStatus{Sources: []string{"kms"}, Dropped: []string{"tpm"}},
 				PINCheck: ipc.PINCheckStatus{Argon2: "a", Anchor: "orderly", Failures: 10, PlainPIN: true},
+				Custody: ipc.CustodyStatus{Import: ipc.CustodyAbility{Allowed: true, Detail: "d"},
+					Export: ipc.CustodyAbility{Able: true}},
 			},
 			`{"apiVersion":"1","version":"v","state":"ready","dev":true,"installation":"0xab","identityKey":"0xab",` +
 				`"token":{"model":"m","manufacturer":"f","serial":"s","firmware":"w","enforcement":"token","custody":"token","wrapMechanism":"x","generation":1},` +
 				`"tpm":{"manufacturer":"m","firmware":"w","pcrProfile":"uki","pcrs":[7]},"entropy":{"sources":["kms"],"dropped":["tpm"]},"wallets":2,` +
-				`"pinCheck":{"argon2":"a","anchor":"orderly","failures":10,"plainPin":true},"landlock":{"abi":7,"restricts":["files"]},"notes":["n"]}`,
+				`"pinCheck":{"argon2":"a","anchor":"orderly","failures":10,"plainPin":true},"custody":{"import":{"allowed":true,"able":false,"detail":"d"},"export":{"allowed":false,"able":true}},"landlock":{"abi":7,"restricts":["files"]},"notes":["n"]}`,
 		},
 	} {
 		if got, err := json.Marshal(test.value); err != nil || string(got) != test.want {

@@ -28,6 +28,16 @@ func advice(reason string) string {
 		return "sigilctl policy show tells what this wallet may sign; its PIN can change that: sigilctl policy set"
 	case "tooManyAccounts":
 		return "the operator of this host decides; trying again changes nothing"
+	case "importForbidden", "exportForbidden":
+		return "the operator of this host decides: [custody] in its configuration"
+	case "notExportable":
+		return "it stays so: make an exportable wallet and move what this one holds"
+	case "custodyUnsupported":
+		return "sigilctl status tells what the token cannot do"
+	case "addressTaken":
+		return "sigilctl wallet show ADDRESS tells which wallet has it; a deleted one keeps it until it is purged"
+	case "addressMismatch", reasonKey:
+		return "make sure of the key; nothing was stored"
 	case "recordCorrupt":
 		return "do not write to this database: keep a copy, and tell the operator"
 	case "tokenFault", "nonceReused":

@@ -45,9 +45,9 @@ Exit codes:
 func (a *app) rootCommand() *cobra.Command {
 	root := group("sigilctl", "Client of the signing daemon sigild",
 		a.statusCommand(), a.topCommand(), a.bundleCommand(), a.trustCommand(),
-		group("wallet", "Create, look at, change and delete wallets", a.createCommand(), a.showCommand(),
+		group("wallet", "Create, look at, change and delete wallets", a.createCommand(), a.importCommand(), a.showCommand(),
 			a.listCommand(), a.updateCommand(), a.deleteCommand(), a.restoreCommand()),
-		group("account", "Derive and name accounts", a.deriveCommand(), a.labelCommand()),
+		group("account", "Derive, name and export accounts", a.deriveCommand(), a.labelCommand(), a.exportCommand()),
 		group("sign", "Sign transactions, messages and other payloads", a.signTransactionCommand(), a.signMessageCommand(),
 			a.signPayloadCommand(typedDataPayload()), a.signPayloadCommand(authorizationPayload()),
 			a.signPayloadCommand(userOperationPayload()), a.signDigestCommand(), a.signBatchCommand()),

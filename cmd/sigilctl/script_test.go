@@ -23,6 +23,7 @@ import (
 
 	"github.com/sigild/sigild/cmd/internal/ask/asktest"
 	main "github.com/sigild/sigild/cmd/sigilctl"
+	"github.com/sigild/sigild/daemon/channel"
 	"github.com/sigild/sigild/ipc"
 	"github.com/sigild/sigild/ipc/ipctest"
 )
@@ -42,7 +43,8 @@ func TestMain(m *testing.M) {
 //	{"result": …}   {"error": …}   {"hang": true}   {"lost": true}   {"interrupt": true}
 //
 // one for each call; the last one stays. The last three never answer, break the
-// connection, and send the program SIGINT. The parameters of the calls are kept in
+// connection, and send the program SIGINT. A result may have {"exports": KEY} beside
+// it: that private key is sealed into it. The parameters of the calls are kept in
 // requests/METHOD-N.json. With a file daemon/refuse nobody may connect.
 //
 // UPDATE_SCRIPTS=1 rewrites the expected texts.
@@ -136,6 +138,7 @@ func (d *scripted) crash() {
 
 type answer struct {
 	Result    json.RawMessage `json:"result"`
+	Exports   ipc.Hex         `json:"exports"`
 	Error     *ipc.Error      `json:"error"`
 	Hang      bool            `json:"hang"`
 	Lost      bool            `json:"lost"`
@@ -209,8 +212,34 @@ func (d *scripted) answer(ctx context.Context, method string, params json.RawMes
 		return nil, ctx.Err()
 	case a.Error != nil:
 		return nil, a.Error
+	case a.Exports != nil:
+		return d.export(params, a)
 	}
 	return a.Result, nil
+}
+
+// export seals a private key as the daemon does.
+func (d *scripted) export(params json.RawMessage, a answer) (*ipc.ExportAccountResult, error) {
+	var list []json.RawMessage
+	var p ipc.ExportAccountParams
+	var r ipc.ExportAccountResult
+	var address ipc.Hex
+	if err := errors.Join(json.Unmarshal(params, &list), json.Unmarshal(list[0], &p), json.Unmarshal(a.Result, &r),
+		address.UnmarshalText([]byte(r.Address))); err != nil {
+		return nil, err
+	}
+	digest, err := channel.Digest(list[0])
+	if err != nil {
+		return nil, err
+	}
+	e := channel.Export{Installation: d.channel.Installation, Wallet: channel.ID(r.WalletID), Account: r.Account,
+		Address: [20]byte(address), Digest: digest}
+	s, err := e.Seal(p.Recipient, (*[channel.KeySize]byte)(a.Exports))
+	if err != nil {
+		return nil, err
+	}
+	r.Key = ipc.SealedKey{Enc: s.Enc, Ciphertext: s.Ciphertext}
+	return &r, nil
 }
 
 // exits runs a command and compares its exit code: exits CODE COMMAND ARG…
@@ -287,7 +316,7 @@ func converse(t testing.TB, cmd *exec.Cmd, conversation string) (code int, scree
 // A folder without scripts, or one that lost some, would pass for a success.
 func TestScriptsAreThere(t *testing.T) {
 	for _, name := range []string{"status", "create", "terminal", "show", "list", "derive", "sign_tx", "describe", "sign_message", "unavailable", "refused", "usage", "trust",
-		"freeze", "update", "delete", "pin", "policy", "unlock", "payloads", "receipt", "filter", "manual"} {
+		"freeze", "update", "delete", "pin", "policy", "unlock", "payloads", "receipt", "filter", "manual", "import", "export"} {
 		if _, err := os.Stat(filepath.Join("testdata", name+".txtar")); errors.Is(err, fs.ErrNotExist) {
 			t.Errorf("testdata/%s.txtar is missing", name)
 		}

@@ -59,6 +59,7 @@ func statusText(s *ipc.StatusResult) string {
 	t.add("randomness", strings.Join(s.Entropy.Sources, ", "))
 	t.add("left out", strings.Join(s.Entropy.Dropped, ", "))
 	t.add("PIN check", pinCheckText(s.PINCheck))
+	t.add("custody", custodyText(s.Custody))
 	t.add("confined", landlockText(s.Landlock))
 	return t.String()
 }
@@ -83,6 +84,27 @@ func pinCheckText(p ipc.PINCheckStatus) string {
 		return strings.Join(append(parts, "this user may send plain PINs"), ", ")
 	}
 	return strings.Join(append(parts, "this user may not send plain PINs"), ", ")
+}
+
+// custodyText is empty where nothing is allowed and the token can do nothing, as
+// with a daemon that is too old to tell.
+func custodyText(c ipc.CustodyStatus) string {
+	if c == (ipc.CustodyStatus{}) {
+		return ""
+	}
+	return abilityText("import", c.Import) + "; " + abilityText("export", c.Export)
+}
+
+// abilityText says both whether the operator allows it and whether the token can.
+func abilityText(what string, c ipc.CustodyAbility) string {
+	allowed, able := "not allowed", "the token cannot"
+	if c.Allowed {
+		allowed = "allowed"
+	}
+	if c.Able {
+		able = "the token can"
+	}
+	return fmt.Sprintf("%s %s, %s", what, allowed, able)
 }
 
 func landlockText(l ipc.LandlockStatus) string {

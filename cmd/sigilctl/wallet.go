@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"strings"
 
@@ -44,6 +45,7 @@ func (a *app) createCommand() *cobra.Command {
 	c.Flags().StringVar(&p.ExternalID, "external-id", "", "your own name for the wallet; no two have the same")
 	c.Flags().StringArrayVar(&p.Tags, "tag", nil, "a `WORD` to find it by; may be repeated")
 	c.Flags().StringVar(&policy, "policy", "", "a `FILE`, or - for standard input, with what the wallet may sign (see policy set)")
+	c.Flags().BoolVar(&p.Exportable, "exportable", false, exportableHelp)
 	pin.flag(c)
 	request.flag(c)
 	return c
@@ -62,7 +64,12 @@ func (a *app) create(c *cobra.Command, source *pinSource, p ipc.CreateWalletPara
 		return err
 	}
 	p.PIN = pin
-	r, raw, err := call[ipc.CreateWalletResult](ctx, a, client, ipc.MethodCreateWallet, p)
+	return a.sendCreation(ctx, client, ipc.MethodCreateWallet, p)
+}
+
+// sendCreation calls a method that makes a wallet.
+func (a *app) sendCreation(ctx context.Context, client *ipc.Client, method string, params any) error {
+	r, raw, err := call[ipc.CreateWalletResult](ctx, a, client, method, params)
 	if err != nil {
 		return err
 	}
@@ -123,6 +130,9 @@ func walletText(w *ipc.WalletInfo) *sheet {
 	}
 	t.add("custody", w.Custody)
 	t.add("exportable", yesNo(w.Exportable))
+	if w.ExportedAt != nil {
+		t.add("exported", moment(*w.ExportedAt)+": a key of it exists elsewhere")
+	}
 	for i := range w.Accounts {
 		addAccount(t, &w.Accounts[i])
 	}
@@ -140,6 +150,9 @@ func addAccount(t *sheet, account *ipc.AccountInfo) {
 	t.add(fmt.Sprintf("account %d", account.Index), joined(" ",
 		fmt.Sprintf("%s (%s, %s)", account.Address, account.Curve, account.Custody), account.Label))
 	t.add("public key", account.PublicKey.String())
+	if account.ExportedAt != nil {
+		t.add("exported", moment(*account.ExportedAt))
+	}
 }
 
 // provenanceText is such as "kms 64 bytes, request 5b1e…, eu-central-1, time".

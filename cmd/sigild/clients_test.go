@@ -170,10 +170,7 @@ func twice(text, member string) string {
 // and the right PIN.
 func sigilctl(t *testing.T, h *daemontest.Host) func(args ...string) (string, error) {
 	t.Helper()
-	dir := t.TempDir()
-	if out, err := exec.CommandContext(testContext(t), "go", "build", "-o", dir, "../sigilctl").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	dir := buildSigilctl(t)
 	return func(args ...string) (string, error) {
 		cmd := exec.CommandContext(testContext(t), filepath.Join(dir, "sigilctl"), append(args, "--socket", h.Socket, "--pin-fd", "0")...)
 		cmd.Env = append(os.Environ(), "HOME="+dir, "XDG_CONFIG_HOME="+dir, "XDG_STATE_HOME="+dir)

@@ -3,7 +3,6 @@ package main
 import (
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -27,14 +26,7 @@ func TestClientsDocument(t *testing.T) {
 	}
 	h, c := serving(t, forClients)
 	address := create(t, c, "1").Accounts[0].Address
-	dir := t.TempDir()
-	ctl := exec.CommandContext(testContext(t), "go", "build", "-o", dir, "../sigilctl")
-	if out, err := ctl.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "pin"), []byte(rightPIN+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	dir := buildSigilctl(t)
 	env := append(os.Environ(), "SOCKET="+h.Socket, "ADDRESS="+address, "HOME="+dir, "XDG_CONFIG_HOME="+dir, "XDG_STATE_HOME="+dir,
 		"PATH="+dir+":"+os.Getenv("PATH"))
 	blocks := block.FindAllStringSubmatch(string(text), -1)

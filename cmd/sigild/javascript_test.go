@@ -15,6 +15,7 @@ import (
 // outcome is what the JavaScript client says of one request.
 type outcome struct {
 	Result                 map[string]json.RawMessage
+	Key                    string // that an export gave
 	Error, Reason, Message string
 	Proven                 bool
 	Data                   struct{ AttemptsLeft int }

@@ -121,14 +121,15 @@ func collected(t *testing.T, lines <-chan string, again func()) {
 
 // TestMemoryHoldsNoSecrets looks for everything secret of a wallet in all of
 // the daemon's memory, after a creation, signatures and an unlock by sealed
-// PINs, and after the lock. What Argon2 computes on the way must be gone at once.
+// PINs, and after the lock, and for a key that came in and others that went out.
+// What Argon2 computes on the way must be gone at once.
 func TestMemoryHoldsNoSecrets(t *testing.T) {
 	if !wipe.Enabled() {
 		t.Log("NOT RUN: this build erases nothing; use make test, or set GOEXPERIMENT=runtimesecret")
 		return
 	}
 	lines := make(chan string, 1<<16)
-	h := newHost(t, withConfig(map[string]string{"entropy": `drop = ["tpm", "token"]`}), func(o *daemontest.Options) {
+	h := newHost(t, withConfig(map[string]string{"entropy": `drop = ["tpm", "token"]`}), custody(), func(o *daemontest.Options) {
 		o.Env = append(o.Env, "GODEBUG=gctrace=1", "PLANTED=in the environment of this process")
 		log := o.Log
 		o.Log = func(line string) {
@@ -160,6 +161,7 @@ func TestMemoryHoldsNoSecrets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	keys := passingKeys(t, h, c)
 	unlocked := snapshot(t, h.PID())
 	if _, err := c.Lock(ctx, ipc.WalletParams{WalletID: id}); err != nil {
 		t.Fatal(err)
@@ -178,6 +180,7 @@ func TestMemoryHoldsNoSecrets(t *testing.T) {
 	secrets, argon := secretsOf(t, h, id, string(pin), random)
 	argon.mustHoldNone(t, "after a check", unlocked)
 	argon.mustHoldNone(t, "after a collection", memory)
+	secrets = append(secrets, keys...)
 	for _, s := range secrets {
 		inGo, elsewhere := found(unlocked, s.value)
 		t.Logf("while unlocked: %-24s %d times in Go memory, %d times in C memory", s.name, inGo, elsewhere)
@@ -186,6 +189,38 @@ func TestMemoryHoldsNoSecrets(t *testing.T) {
 		}
 	}
 	report(t, memory, secrets)
+}
+
+// passingKeys brings a key in, and takes it out again as well as one that was made
+// here.
+func passingKeys(t *testing.T, h *daemontest.Host, c *ipc.Client) []secret {
+	t.Helper()
+	h.KMS.Reset() // it would repeat itself
+	onlyKMS(t, h)
+	p := importation(t, "imported", 1)
+	rand.Read(p.Key)
+	p.Key[0] &= 0x7f // below the curve's order
+	p.Address, p.Exportable = addressOf(t, p.Key), true
+	id := bringIn(t, c, p).WalletID
+	ctx, pin, second := testContext(t), ipc.Secret(rightPIN), uint32(1)
+	if _, err := c.DeriveAccount(ctx, ipc.DeriveAccountParams{RequestID: "d", WalletID: id, PIN: pin}); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := c.ExportAccount(ctx, ipc.ExportAccountParams{WalletID: id, PIN: pin}); err != nil {
+		t.Fatal(err)
+	}
+	made, _, err := c.ExportAccount(ctx, ipc.ExportAccountParams{WalletID: id, Account: &second, PIN: pin})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var list []secret
+	for name, key := range map[string][]byte{"imported key": p.Key, "exported key": made} {
+		backwards := slices.Clone(key)
+		slices.Reverse(backwards)
+		list = append(list, secret{name, key, name == "imported key"}, secret{name + ", little endian", backwards, false},
+			secret{name + ", hexadecimal", []byte(hex.EncodeToString(key)), false})
+	}
+	return list
 }
 
 // mustFindPlanted shows that the scan sees what is there: the environment, and

@@ -91,7 +91,10 @@ const (
 
 // particular are the reasons of single methods beside those of their kind.
 var particular = map[string]string{
-	ipc.MethodCreateWallet:           "entropyFailed requestReused externalIdTaken pinWeak",
+	ipc.MethodCreateWallet: "entropyFailed requestReused externalIdTaken pinWeak exportForbidden custodyUnsupported",
+	ipc.MethodImportWallet: "entropyFailed requestReused externalIdTaken pinWeak importForbidden custodyUnsupported " +
+		"addressTaken addressMismatch keyInvalid",
+	ipc.MethodExportAccount:          "frozen notExportable exportForbidden custodyUnsupported",
 	ipc.MethodDeriveAccount:          "frozen requestReused tooManyAccounts",
 	ipc.MethodUnlock:                 "frozen tooManyUnlocks",
 	ipc.MethodChangePIN:              "frozen pinWeak",
@@ -155,7 +158,10 @@ func TestEveryMethodHasItsConversations(t *testing.T) {
 		wanted := append([]string{"", ipc.ReasonInvalidParams}, strings.Fields(own)...)
 		if methods[method] {
 			wanted = append(wanted, strings.Fields(takesPIN)...)
-			if method != ipc.MethodCreateWallet {
+			if method == ipc.MethodImportWallet || method == ipc.MethodExportAccount { // the PIN is no member
+				wanted = slices.DeleteFunc(wanted, func(reason string) bool { return reason == ipc.ReasonPlainPINRefused })
+			}
+			if method != ipc.MethodCreateWallet && method != ipc.MethodImportWallet {
 				wanted = append(wanted, strings.Fields(checksPIN)...)
 			}
 			if strings.HasPrefix(method, "sigild_sign") {

@@ -12,7 +12,7 @@ import (
 // anchorFaults has a TPM whose counter does not count, and a database that is
 // older than it.
 func anchorFaults(t *testing.T) ipctest.Recorded {
-	h := newHost(t)
+	h := newHost(t, custody())
 	provision(t, h)
 	tap, err := h.TapTPM()
 	if err != nil {
@@ -38,7 +38,7 @@ func anchorFaults(t *testing.T) ipctest.Recorded {
 
 // changedTree has a database whose hash tree was changed below its root.
 func changedTree(t *testing.T) ipctest.Recorded {
-	h, _ := serving(t, forClients)
+	h, _ := serving(t, forClients, custody())
 	return hooked(h, map[string]func(*testing.T){"the tree is changed": func(t *testing.T) {
 		stop(t, h)
 		db := openDatabase(t, h)

@@ -18,7 +18,7 @@ import (
 
 // fullDisks has the kernel refuse what sigild writes to one of its files.
 func fullDisks(t *testing.T) ipctest.Recorded {
-	h, _ := serving(t)
+	h, _ := serving(t, custody())
 	var mend func(*testing.T)
 	return hooked(h, map[string]func(*testing.T){
 		"the audit log's disk is full":      func(t *testing.T) { mend = refuseWrites(t, h, h.AuditLog(), "write:error=ENOSPC") },
@@ -61,7 +61,7 @@ func refuseWrites(t *testing.T, h *daemontest.Host, file, how string) (mend func
 
 // keysGone has an installation that lost the host key which its records need.
 func keysGone(t *testing.T) ipctest.Recorded {
-	h, _ := serving(t)
+	h, _ := serving(t, custody())
 	return hooked(h, map[string]func(*testing.T){"the host key has another number": func(t *testing.T) {
 		stop(t, h)
 		renumberHostKey(t, h)

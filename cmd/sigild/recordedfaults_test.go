@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-tpm/tpm2"
+	"github.com/miekg/pkcs11"
 	"go.etcd.io/bbolt"
 
 	"github.com/sigild/sigild/daemon/daemontest"
@@ -25,8 +26,8 @@ func TestRecordedFaults(t *testing.T) {
 		"kms": recordedKMSFaults, "token": recordedTokenFaults, "tpm": recordedTPMFaults, "state": stateFaults,
 		"record": recordFaults, "locked": fewAttempts, "overload": overload, "relock": relocked, "nonce": repeatedNonces, "signature": wrongSignatures,
 		"disk": fullDisks, "keygone": keysGone, "timeout": slowTPM, "limits": lowLimits, "peers": peers, "channel": sealedBlocks, "clients": nodeClients, "web3py": pythonClient,
-		"nethermind": nodeClients,
-		"anchor":     anchorFaults, "tree": changedTree,
+		"nethermind": nodeClients, "custody": passingKeysOrNot,
+		"anchor": anchorFaults, "tree": changedTree,
 	}
 	files, err := filepath.Glob("testdata/faults/*.txt")
 	if err != nil || len(files) != len(prepared) {
@@ -37,6 +38,29 @@ func TestRecordedFaults(t *testing.T) {
 	}
 }
 
+// passingKeysOrNot is a host whose operator lets keys pass, or not, and whose
+// token takes and gives keys, or not.
+func passingKeysOrNot(t *testing.T) ipctest.Recorded {
+	faults, module := faultyToken(t)
+	h, _ := serving(t, module)
+	restart := func(t *testing.T, lines string) {
+		stop(t, h)
+		h.Config["custody"] = lines
+		if err := h.WriteConfig(); err != nil {
+			t.Fatal(err)
+		}
+		start(t, h)
+	}
+	return hooked(h, map[string]func(*testing.T){
+		"keys may pass":    func(t *testing.T) { restart(t, bothWays) },
+		"nothing may pass": func(t *testing.T) { restart(t, "") },
+		"the token keeps to itself": func(t *testing.T) {
+			faults.RefuseCustody(pkcs11.CKR_TEMPLATE_INCONSISTENT)
+			restart(t, bothWays)
+		},
+	})
+}
+
 // hooked plays with a host's sigild and has these hooks.
 func hooked(h *daemontest.Host, hooks map[string]func(*testing.T)) ipctest.Recorded {
 	r := recorded(h)
@@ -45,7 +69,7 @@ func hooked(h *daemontest.Host, hooks map[string]func(*testing.T)) ipctest.Recor
 }
 
 func recordedKMSFaults(t *testing.T) ipctest.Recorded {
-	h, _ := serving(t, quickKMS())
+	h, _ := serving(t, quickKMS(), custody())
 	return hooked(h, map[string]func(*testing.T){
 		"KMS throttles": func(*testing.T) { h.KMS.Throttle(kmstest.Always) },
 		"KMS answers":   func(*testing.T) { h.KMS.Reset() },
@@ -55,7 +79,7 @@ func recordedKMSFaults(t *testing.T) ipctest.Recorded {
 func recordedTokenFaults(t *testing.T) ipctest.Recorded {
 	const argumentsBad, writeProtected = 0x7, 0xe2 // refusals; of a device's fault the daemon recovers by itself
 	faults, module := faultyToken(t)
-	h, c := serving(t, module)
+	h, c := serving(t, module, custody())
 	return hooked(h, map[string]func(*testing.T){
 		"the token refuses the wrapped key once": func(*testing.T) { faults.FailOnce("C_UnwrapKey", argumentsBad) },
 		"the token makes no key once":            func(*testing.T) { faults.FailOnce("C_GenerateKeyPair", writeProtected) },
@@ -71,7 +95,7 @@ func recordedTokenFaults(t *testing.T) ipctest.Recorded {
 }
 
 func recordedTPMFaults(t *testing.T) ipctest.Recorded {
-	h, c := serving(t)
+	h, c := serving(t, custody())
 	return hooked(h, map[string]func(*testing.T){"the TPM dies": func(t *testing.T) {
 		h.TPM.Kill()
 		await(t, "that it is noticed", func() bool {
@@ -84,7 +108,7 @@ func recordedTPMFaults(t *testing.T) ipctest.Recorded {
 }
 
 func stateFaults(t *testing.T) ipctest.Recorded {
-	h, _ := serving(t)
+	h, _ := serving(t, custody())
 	return hooked(h, map[string]func(*testing.T){"the host's state changes": func(t *testing.T) {
 		if err := h.TPM.Extend(12, sha256.Sum256([]byte("another command line"))); err != nil {
 			t.Fatal(err)
@@ -93,7 +117,7 @@ func stateFaults(t *testing.T) ipctest.Recorded {
 }
 
 func recordFaults(t *testing.T) ipctest.Recorded {
-	h, _ := serving(t)
+	h, _ := serving(t, custody())
 	return hooked(h, map[string]func(*testing.T){"records are changed": func(t *testing.T) {
 		stop(t, h)
 		changeRecords(t, h, func(record []byte) []byte {
@@ -107,7 +131,7 @@ func recordFaults(t *testing.T) ipctest.Recorded {
 
 // fewAttempts locks a wallet before any wait.
 func fewAttempts(t *testing.T) ipctest.Recorded {
-	h, _ := serving(t, withConfig(map[string]string{"pin": cheapPIN + "\nconsecutive = 3"}))
+	h, _ := serving(t, custody(), withConfig(map[string]string{"pin": cheapPIN + "\nconsecutive = 3"}))
 	return recorded(h)
 }
 
@@ -130,7 +154,7 @@ func changeRecords(t *testing.T, h *daemontest.Host, change func([]byte) []byte)
 // overload lets one PIN check go on for as long as a test wants: its TPM command
 // is held up on the way.
 func overload(t *testing.T) ipctest.Recorded {
-	h := newHost(t, withConfig(map[string]string{"pin": cheapPIN + "\nchecks = 1\nwaiting = 0"}))
+	h := newHost(t, custody(), withConfig(map[string]string{"pin": cheapPIN + "\nchecks = 1\nwaiting = 0"}))
 	provision(t, h)
 	tap, err := h.TapTPM()
 	if err != nil {
@@ -166,7 +190,7 @@ func overload(t *testing.T) ipctest.Recorded {
 // slowTPM has a TPM that takes longer for a PIN check than a request may.
 func slowTPM(t *testing.T) ipctest.Recorded {
 	const allowed = 300 * time.Millisecond
-	h := newHost(t)
+	h := newHost(t, custody())
 	provision(t, h)
 	tap, err := h.TapTPM()
 	if err != nil {
@@ -211,7 +235,7 @@ func relocked(t *testing.T) ipctest.Recorded {
 func repeatedNonces(t *testing.T) ipctest.Recorded {
 	faults, module := faultyToken(t)
 	faults.LearnRoots()
-	h, _ := serving(t, module)
+	h, _ := serving(t, module, custody())
 	return hooked(h, map[string]func(*testing.T){
 		"the token repeats its nonces": func(*testing.T) { faults.RepeatNonces(true) },
 		"the token is mended":          func(*testing.T) { faults.ClearAll() },
@@ -220,13 +244,13 @@ func repeatedNonces(t *testing.T) ipctest.Recorded {
 
 func wrongSignatures(t *testing.T) ipctest.Recorded {
 	faults, module := faultyToken(t)
-	h, _ := serving(t, module)
+	h, _ := serving(t, module, custody())
 	return hooked(h, map[string]func(*testing.T){"the token signs wrongly once": func(*testing.T) { faults.WrongSignatures(1) }})
 }
 
 // lowLimits are those of small messages, for a file that people read.
 func lowLimits(t *testing.T) ipctest.Recorded {
-	h, _ := serving(t, withConfig(map[string]string{"limits": "message_bytes = 4096\ndepth = 8\nbatch = 2\nrequest_timeout = \"1s\""}))
+	h, _ := serving(t, custody(), withConfig(map[string]string{"limits": "message_bytes = 4096\ndepth = 8\nbatch = 2\nrequest_timeout = \"1s\""}))
 	return recorded(h)
 }
 
@@ -239,7 +263,7 @@ func nodeClients(t *testing.T) ipctest.Recorded {
 // pythonClient is one whose eth_signTransaction answers as geth does. What is
 // signed is by the one account that it was told.
 func pythonClient(t *testing.T) ipctest.Recorded {
-	h, _ := serving(t, withConfig(map[string]string{"ethereum": "chain_id = 1337\nsign_transaction_result = \"object\""}))
+	h, _ := serving(t, custody(), withConfig(map[string]string{"ethereum": "chain_id = 1337\nsign_transaction_result = \"object\""}))
 	r := recorded(h)
 	var accounts []string
 	r.Told = func(answer []byte) {

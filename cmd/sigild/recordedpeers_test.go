@@ -56,32 +56,32 @@ func connectAs(t *testing.T, socket string, uid int) net.Conn {
 
 // sealedBlocks plays with PINs that are sealed for each run.
 func sealedBlocks(t *testing.T) ipctest.Recorded {
-	h, _ := serving(t)
-	s := &sealer{host: h}
-	r := recorded(h)
-	r.Prepare = s.prepare
-	return r
+	h, _ := serving(t, custody())
+	return recorded(h)
 }
 
 // sealer puts sealed PINs into recorded requests. "<sealed 402916>" stands for
-// one, "<sealed 402916/591823>" for an old and a new one, and what follows a
-// comma says what is wrong with it.
+// one, "<sealed 402916/591823>" for an old and a new one, "<sealed 402916 key 7>"
+// for one with the private key 7, and what follows a comma says what is wrong with
+// it. "<recipient>" stands for a public key to seal a private one to.
 type sealer struct {
 	host *daemontest.Host
 	key  *channel.Key
 	last ipc.SealedPIN
+	out  *channel.Recipient
 }
 
-var sealedMark = regexp.MustCompile(`"<sealed (\d+)(?:/(\d+))?(?:, ([a-z ]+))?>"`)
+var sealedMark = regexp.MustCompile(`"<sealed (\d+)(?:/(\d+))?(?: key (\d+))?(?:, ([a-z ]+))?>"`)
 
 func (s *sealer) prepare(t *testing.T, request string) string {
 	t.Helper()
+	request = s.withRecipient(t, request)
 	m := sealedMark.FindStringSubmatch(request)
 	if m == nil {
 		return request
 	}
 	block := s.last
-	if m[3] != "used before" {
+	if m[4] != "used before" {
 		block = s.seal(t, request, m)
 		s.last = block
 	}
@@ -99,7 +99,7 @@ func (s *sealer) seal(t *testing.T, request string, m []string) ipc.SealedPIN {
 	}
 	delete(q.Params[0], "sealedPin")
 	expires := time.Now().Add(channel.Lifetime)
-	switch m[3] {
+	switch m[4] {
 	case "expired":
 		expires = time.Now().Add(-time.Minute)
 	case "for another request":
@@ -113,22 +113,44 @@ func (s *sealer) seal(t *testing.T, request string, m []string) ipc.SealedPIN {
 	if m[2] != "" {
 		pins.New = []byte(m[2])
 	}
+	if m[3] != "" {
+		pins.Key = make([]byte, channel.KeySize)
+		if _, err := fmt.Sscan(m[3], &pins.Key[channel.KeySize-1]); err != nil {
+			t.Fatal(err)
+		}
+	}
 	b, _, err := s.pinKey(t).Seal(channel.Request{Method: q.Method, Digest: digest}, pins, expires)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m[3] == "to an older key" {
+	if m[4] == "to an older key" {
 		b.KeyID = make([]byte, len(channel.ID{}))
 	}
 	return ipc.SealedPIN{KeyID: b.KeyID, Enc: b.Enc, Ciphertext: b.Ciphertext, Expires: ipc.At(time.Unix(b.Expires, 0))}
 }
 
+// withRecipient puts one public key in the place of every mark.
+func (s *sealer) withRecipient(t *testing.T, request string) string {
+	t.Helper()
+	if !strings.Contains(request, "<recipient>") {
+		return request
+	}
+	if s.out == nil {
+		var err error
+		if s.out, err = channel.NewRecipient(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return strings.ReplaceAll(request, "<recipient>", ipc.Hex(s.out.Public()).String())
+}
+
+// pinKey is the daemon's key, or the last one when it cannot make another.
 func (s *sealer) pinKey(t *testing.T) *channel.Key {
 	t.Helper()
-	if s.key != nil {
+	r, err := dial(t, s.host.Socket).PinKey(testContext(t))
+	if err != nil && s.key != nil {
 		return s.key
 	}
-	r, err := dial(t, s.host.Socket).PinKey(testContext(t))
 	if err != nil {
 		t.Fatal(err)
 	}

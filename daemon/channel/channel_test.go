@@ -103,11 +103,13 @@ var (
 	sign  = request("sigild_signMessage", `{"walletId":"0x01","message":"0x02"}`)
 )
 
-func TestBothPINsArrive(t *testing.T) {
+func TestPINsAndKeysArrive(t *testing.T) {
 	h := newHost(t, nil)
 	for _, pins := range []channel.PINs{
 		{PIN: []byte("271828")}, {PIN: []byte("271828"), New: []byte("314159")},
 		{PIN: bytes.Repeat([]byte{'x'}, 64), New: bytes.Repeat([]byte{'y'}, 64)},
+		{PIN: []byte("271828"), Key: bytes.Repeat([]byte{0}, 32)},
+		{PIN: bytes.Repeat([]byte{'x'}, 64), Key: bytes.Repeat([]byte{0xff}, 32)},
 	} {
 		b, prover, err := h.key(t).Seal(sign, &pins, h.clock().Add(channel.Lifetime))
 		if err != nil {
@@ -117,7 +119,8 @@ func TestBothPINsArrive(t *testing.T) {
 			t.Fatalf("enc has %d bytes, the ciphertext %d", len(b.Enc), len(b.Ciphertext))
 		}
 		use, got, err := h.Open(alice, sign, b, exact)
-		if err != nil || use.Again || !bytes.Equal(got.PIN, pins.PIN) || !bytes.Equal(got.New, pins.New) {
+		if err != nil || use.Again || !bytes.Equal(got.PIN, pins.PIN) || !bytes.Equal(got.New, pins.New) || !bytes.Equal(got.Key, pins.Key) ||
+			(got.Key == nil) != (pins.Key == nil) {
 			t.Fatalf("%v, %v, again %v", err, got, use)
 		}
 		answer, err := use.Prove(channel.Result, []byte(` {"a":1} `))
@@ -141,6 +144,48 @@ func TestPINsThatDoNotFit(t *testing.T) {
 		if _, _, err := k.Seal(sign, &pins, time.Now()); !errors.Is(err, channel.ErrPIN) {
 			t.Errorf("%d and %d bytes: %v", len(pins.PIN), len(pins.New), err)
 		}
+	}
+}
+
+func TestKeysThatDoNotFit(t *testing.T) {
+	k := newHost(t, nil).key(t)
+	for _, pins := range []channel.PINs{{PIN: []byte("1"), Key: []byte{}}, {PIN: []byte("1"), Key: make([]byte, 31)},
+		{PIN: []byte("1"), Key: make([]byte, 33)}, {PIN: []byte("1"), New: []byte("2"), Key: make([]byte, 32)}} {
+		if _, _, err := k.Seal(sign, &pins, time.Now()); !errors.Is(err, channel.ErrKey) {
+			t.Errorf("a key of %d bytes, new PIN %q: %v", len(pins.Key), pins.New, err)
+		}
+	}
+}
+
+// One plaintext for one set of parts: nothing else decodes.
+func TestPlaintextIsStrict(t *testing.T) {
+	with := func(change func(b []byte)) []byte {
+		b := make([]byte, channel.PlaintextSize)
+		b[0] = 6
+		copy(b[1:], "271828")
+		change(b)
+		return b
+	}
+	for name, b := range map[string][]byte{
+		"no PIN":              make([]byte, channel.PlaintextSize),
+		"short":               make([]byte, channel.PlaintextSize-1),
+		"a long PIN":          with(func(b []byte) { b[0] = 65 }),
+		"beyond the end":      with(func(b []byte) { b[0] = 160 }),
+		"a long new PIN":      with(func(b []byte) { b[7] = 65 }),
+		"new beyond the end":  with(func(b []byte) { b[7] = 255 }),
+		"a short key":         with(func(b []byte) { b[8] = 31 }),
+		"a long key":          with(func(b []byte) { b[8] = 33 }),
+		"a key and a new PIN": with(func(b []byte) { b[7], b[8], b[9] = 1, 'x', 32 }),
+		"key beyond the end":  with(func(b []byte) { b[8] = 160 }),
+		"dirty padding":       with(func(b []byte) { b[159] = 1 }),
+		"dirty after a key":   with(func(b []byte) { b[8], b[159] = 32, 1 }),
+	} {
+		if err := channel.Decode(b); !errors.Is(err, channel.ErrSealed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if err := channel.Decode(with(func(b []byte) { b[8] = 32 })); err != nil {
+		t.Errorf("a key of zeros: %v", err)
 	}
 }
 

@@ -16,7 +16,9 @@
 // where digest is SHA-256 over the RFC 8785 form of the parameters without
 // pin, newPin and sealedPin: wallet, account, transaction and terms are
 // parameters, so a block is good for one payload on one wallet. The plaintext
-// is 160 bytes: len (1) ‖ PIN ‖ len (1) ‖ new PIN ‖ zeros.
+// is 160 bytes: len (1) ‖ PIN ‖ len (1) ‖ new PIN ‖ len (1) ‖ key ‖ zeros. The
+// key is the 32 bytes of a private key to bring in; where there is none, its
+// length is the first of the zeros.
 //
 // A block works once: its nonce is SHA-256(enc), which X-Wing binds to the
 // shared secret. It expires at most 120 seconds ahead.
@@ -28,6 +30,9 @@
 //	proof  HMAC(key, kind (1) ‖ SHA-256(aad) ‖ SHA-256(JCS(answer without proof)))
 //
 // with kind 1 for a result and 2 for the data member of an error object.
+//
+// A private key that goes out is sealed by the same suite to a key pair of whoever
+// asked for it; see Export.
 //
 // docs/rpc.md gives the same for implementers, with vectors in
 // testdata/vectors/pin-channel.json that Go and JavaScript read.

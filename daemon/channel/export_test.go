@@ -42,3 +42,16 @@ func Info(installation, key ID) []byte { return info(installation, key) }
 
 // Check checks an answer by the daemon's end of the exporter.
 func (u *Use) Check(kind Kind, answer []byte) error { return u.prover.Check(kind, answer) }
+
+// Decode reads a plaintext and forgets it.
+func Decode(b []byte) error { return new(PINs).decode(b) }
+
+// InstallRecipient is a recipient with a given private key, 32 bytes.
+func InstallRecipient(private []byte) (*Recipient, error) {
+	kem, _, _ := suite()
+	key, err := kem.NewPrivateKey(private)
+	return &Recipient{key}, err
+}
+
+// ExportAAD is an export's associated data.
+func ExportAAD(e *Export) []byte { return e.aad() }

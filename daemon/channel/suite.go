@@ -26,8 +26,12 @@ const (
 	ProofSize      = sha256.Size
 )
 
-// MaxPIN is the longest PIN that a block carries, in bytes. Both fit.
+// MaxPIN is the longest PIN that a block carries, in bytes. Both fit, and so do
+// one and a key.
 const MaxPIN = 64
+
+// KeySize is the size of a private key in bytes.
+const KeySize = 32
 
 // MaxMethod is the longest name of a method, in bytes.
 const MaxMethod = 255

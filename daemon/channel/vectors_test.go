@@ -30,8 +30,14 @@ type vectorFile struct {
 		Params                                        json.RawMessage
 		Digest, Info, AAD, Plaintext, Enc, Ciphertext text
 		PIN, NewPIN                                   string
+		Key                                           text
 		Expires                                       int64
 		Result, Failure                               json.RawMessage
+	}
+	Exports []struct {
+		PrivateKey, Recipient, Installation, WalletID, Address, Digest, Info, AAD text
+		Account                                                                   uint32
+		Enc, Ciphertext, Key                                                      text
 	}
 }
 
@@ -41,7 +47,7 @@ func TestVectors(t *testing.T) {
 		t.Fatal(err)
 	}
 	var v vectorFile
-	if err := json.Unmarshal(data, &v); err != nil || len(v.Blocks) < 2 {
+	if err := json.Unmarshal(data, &v); err != nil || len(v.Blocks) < 3 {
 		t.Fatalf("%d blocks, %v", len(v.Blocks), err)
 	}
 	identity, err := channel.ParseIdentity(v.IdentityKey)
@@ -67,7 +73,7 @@ func TestVectors(t *testing.T) {
 			t.Errorf("%s: digest %x, aad %x", b.Method, q.Digest, channel.AAD(q, id, b.Expires))
 		}
 		use, pins, err := h.Open(alice, q, &channel.Block{KeyID: v.KeyID, Enc: b.Enc, Ciphertext: b.Ciphertext, Expires: b.Expires}, exact)
-		if err != nil || string(pins.PIN) != b.PIN || string(pins.New) != b.NewPIN {
+		if err != nil || string(pins.PIN) != b.PIN || string(pins.New) != b.NewPIN || !bytes.Equal(pins.Key, b.Key) {
 			t.Fatalf("%s: %v", b.Method, err)
 		}
 		for kind, proven := range map[channel.Kind]json.RawMessage{channel.Result: b.Result, channel.Failure: b.Failure} {
@@ -87,6 +93,32 @@ func TestVectors(t *testing.T) {
 			if answer, err := use.Prove(kind, bare); err != nil || !bytes.Contains(answer, proof) {
 				t.Errorf("%s, kind %d: %s, %v", b.Method, kind, answer, err)
 			}
+		}
+	}
+}
+
+func TestExportVectors(t *testing.T) {
+	data, err := os.ReadFile("../../testdata/vectors/pin-channel.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var v vectorFile
+	if err := json.Unmarshal(data, &v); err != nil || len(v.Exports) < 1 {
+		t.Fatalf("%d exports, %v", len(v.Exports), err)
+	}
+	for _, x := range v.Exports {
+		r, err := channel.InstallRecipient(x.PrivateKey)
+		if err != nil || !bytes.Equal(r.Public(), x.Recipient) {
+			t.Fatalf("recipient: %v", err)
+		}
+		e := channel.Export{Installation: channel.ID(x.Installation), Wallet: channel.ID(x.WalletID), Account: x.Account,
+			Address: [20]byte(x.Address), Digest: [32]byte(x.Digest)}
+		if got := channel.ExportAAD(&e); !bytes.Equal(got, x.AAD) {
+			t.Errorf("aad %x", got)
+		}
+		got, err := r.Open(&e, &channel.SealedKey{Enc: x.Enc, Ciphertext: x.Ciphertext})
+		if err != nil || !bytes.Equal(got, x.Key) {
+			t.Errorf("%x, %v", got, err)
 		}
 	}
 }

@@ -23,6 +23,7 @@ type Config struct {
 	KMS     KMS     `toml:"kms"`
 	PIN     PIN     `toml:"pin"`
 	Wallets Wallets `toml:"wallets"`
+	Custody Custody `toml:"custody"`
 	Guard   Guard   `toml:"guard"`
 	Limits  Limits  `toml:"limits"`
 	Log     Log     `toml:"log"`
@@ -106,6 +107,13 @@ type PIN struct {
 // Wallets are choices about wallets in general.
 type Wallets struct {
 	DeleteGrace Duration `toml:"delete_grace"` // from deletion to purge
+}
+
+// Custody is whether keys may come from elsewhere, and go there. The zero value
+// is no.
+type Custody struct {
+	Import bool `toml:"import"` // wallets of private keys that exist elsewhere
+	Export bool `toml:"export"` // exportable wallets, and their keys by their PIN
 }
 
 // Guard is the TPM counter that older copies of the database are found by.

@@ -157,7 +157,7 @@ func (h *Host) WriteConfig() error {
 		{"token", fmt.Sprintf("module = %q\nlabel = %q", h.Module, h.Label)},
 		{"tpm", fmt.Sprintf("device = %q\nprofile = \"uki\"", h.device())},
 		{"kms", h.kms()},
-		{"entropy", ""}, {"pin", ""}, {"guard", ""}, {"limits", ""}, {"log", ""}, {"metrics", ""}, {"ethereum", ""}, {"wallets", ""}, {"watchdog", ""},
+		{"entropy", ""}, {"pin", ""}, {"guard", ""}, {"limits", ""}, {"log", ""}, {"metrics", ""}, {"ethereum", ""}, {"wallets", ""}, {"watchdog", ""}, {"custody", ""},
 		{"landlock", h.landlock()},
 	}
 	known := map[string]bool{}

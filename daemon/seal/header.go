@@ -1,6 +1,9 @@
 package seal
 
-import "fmt"
+import (
+	"bytes"
+	"fmt"
+)
 
 // Format is the version of the record's layout that this program writes.
 const Format = 1
@@ -20,6 +23,10 @@ const (
 	// CustodySoftwareToken: inside a software token, which lives in the
 	// daemon's process.
 	CustodySoftwareToken Custody = "software-token"
+	// CustodyImport: the key came from elsewhere, where it may still be, and
+	// passed through the daemon's memory once; now it is in the token as others
+	// are. Its root is the key itself: the tweak is 1.
+	CustodyImport Custody = "import"
 )
 
 // Header is the part of a record that is readable without the PIN and cannot
@@ -36,7 +43,7 @@ type Header struct {
 	Relay        uint32    `cbor:"9,keyasint"` // uid that created the wallet
 	Owner        string    `cbor:"10,keyasint"`
 	Policy       []byte    `cbor:"11,keyasint"` // daemon/policy's encoding
-	Exportable   bool      `cbor:"12,keyasint"`
+	Exportable   bool      `cbor:"12,keyasint"` // wrapped by the export keys; the PIN gives the keys out
 	Limits       Limits    `cbor:"13,keyasint"`
 	Sources      []Source  `cbor:"14,keyasint"` // what went into the seed
 	Dropped      []string  `cbor:"15,keyasint"` // sources that the configuration left out
@@ -44,7 +51,7 @@ type Header struct {
 
 // KeyIDs name the long-lived keys that a record needs to be opened.
 type KeyIDs struct {
-	Token uint32 `cbor:"1,keyasint"` // generation of the wrap, wrap-secret and pin keys
+	Token uint32 `cbor:"1,keyasint"` // generation of the wrap and pin keys
 	Host  uint32 `cbor:"2,keyasint"` // number of the TPM host key's value
 }
 
@@ -63,7 +70,8 @@ func DefaultLimits() Limits {
 
 // Account is one key of a wallet. Its private key is tweak·root, exists
 // nowhere, and is used as two halves: the root in the token, the tweak derived
-// from the wallet's derivation key at each use.
+// from the wallet's derivation key at each use. The one exception is account 0
+// of an imported wallet, whose root is the whole key.
 type Account struct {
 	Index   uint32  `cbor:"1,keyasint"`
 	Curve   Curve   `cbor:"2,keyasint"`
@@ -136,8 +144,21 @@ func (a Account) check(index int) error {
 		return fmt.Errorf("curve %q is not known", a.Curve)
 	case len(a.Public) != 33 || len(a.Root) != 33 || len(a.Address) != 20:
 		return fmt.Errorf("key or address of a wrong size")
-	case a.Custody != CustodyToken && a.Custody != CustodySoftwareToken:
-		return fmt.Errorf("custody %q is not known", a.Custody)
 	}
-	return nil
+	return a.checkCustody()
+}
+
+// checkCustody: only the first account can be one that was brought in, and its
+// public key is that of its root.
+func (a Account) checkCustody() error {
+	switch a.Custody {
+	case CustodyToken, CustodySoftwareToken:
+		return nil
+	case CustodyImport:
+		if a.Index == 0 && bytes.Equal(a.Public, a.Root) {
+			return nil
+		}
+		return fmt.Errorf("custody %q does not fit this account", a.Custody)
+	}
+	return fmt.Errorf("custody %q is not known", a.Custody)
 }

@@ -44,6 +44,9 @@ type State struct {
 	PINSet     int64    `cbor:"8,keyasint,omitempty"` // Unix seconds of the last PIN change
 	// AccountLabels holds a label for each account index, as far as any is set.
 	AccountLabels []string `cbor:"9,keyasint,omitempty"`
+	// Exported holds for each account index, as far as any was, when its key was
+	// last given out: Unix seconds, 0 when never.
+	Exported []int64 `cbor:"10,keyasint,omitempty"`
 }
 
 // Wrapped is the plaintext of a box: the token's ciphertexts of the wallet's

@@ -170,23 +170,28 @@ func TestParseGivesTheTokensError(t *testing.T) {
 
 func TestHeaderRefuses(t *testing.T) {
 	for name, change := range map[string]func(*seal.Header){
-		"newer format":     func(h *seal.Header) { h.Format = seal.Format + 1 },
-		"no format":        func(h *seal.Header) { h.Format = 0 },
-		"short salt":       func(h *seal.Header) { h.KDF.Salt = h.KDF.Salt[:15] },
-		"no salt":          func(h *seal.Header) { h.KDF.Salt = nil },
-		"cost of nothing":  func(h *seal.Header) { h.KDF.Time = 0 },
-		"cost of a bomb":   func(h *seal.Header) { h.KDF.Memory = 1 << 31 },
-		"no lane":          func(h *seal.Header) { h.KDF.Threads = 0 },
-		"no account":       func(h *seal.Header) { h.Accounts = nil },
-		"gap in accounts":  func(h *seal.Header) { h.Accounts = append(h.Accounts, newAccount(2)) },
-		"account twice":    func(h *seal.Header) { h.Accounts = append(h.Accounts, newAccount(0)) },
-		"unknown curve":    func(h *seal.Header) { h.Accounts[0].Curve = "p256" },
-		"no curve":         func(h *seal.Header) { h.Accounts[0].Curve = "" },
-		"long public key":  func(h *seal.Header) { h.Accounts[0].Public = random(65) },
-		"short root":       func(h *seal.Header) { h.Accounts[0].Root = random(32) },
-		"no address":       func(h *seal.Header) { h.Accounts[0].Address = nil },
-		"unknown custody":  func(h *seal.Header) { h.Accounts[0].Custody = "cloud" },
-		"unstated custody": func(h *seal.Header) { h.Accounts[0].Custody = "" },
+		"newer format":           func(h *seal.Header) { h.Format = seal.Format + 1 },
+		"no format":              func(h *seal.Header) { h.Format = 0 },
+		"short salt":             func(h *seal.Header) { h.KDF.Salt = h.KDF.Salt[:15] },
+		"no salt":                func(h *seal.Header) { h.KDF.Salt = nil },
+		"cost of nothing":        func(h *seal.Header) { h.KDF.Time = 0 },
+		"cost of a bomb":         func(h *seal.Header) { h.KDF.Memory = 1 << 31 },
+		"no lane":                func(h *seal.Header) { h.KDF.Threads = 0 },
+		"no account":             func(h *seal.Header) { h.Accounts = nil },
+		"gap in accounts":        func(h *seal.Header) { h.Accounts = append(h.Accounts, newAccount(2)) },
+		"account twice":          func(h *seal.Header) { h.Accounts = append(h.Accounts, newAccount(0)) },
+		"unknown curve":          func(h *seal.Header) { h.Accounts[0].Curve = "p256" },
+		"no curve":               func(h *seal.Header) { h.Accounts[0].Curve = "" },
+		"long public key":        func(h *seal.Header) { h.Accounts[0].Public = random(65) },
+		"short root":             func(h *seal.Header) { h.Accounts[0].Root = random(32) },
+		"no address":             func(h *seal.Header) { h.Accounts[0].Address = nil },
+		"unknown custody":        func(h *seal.Header) { h.Accounts[0].Custody = "cloud" },
+		"unstated custody":       func(h *seal.Header) { h.Accounts[0].Custody = "" },
+		"imported, with a tweak": func(h *seal.Header) { h.Accounts[0].Custody = seal.CustodyImport },
+		"imported, not the first": func(h *seal.Header) {
+			h.Accounts = append(h.Accounts, h.Accounts[0])
+			h.Accounts[1].Index, h.Accounts[1].Root, h.Accounts[1].Custody = 1, h.Accounts[1].Public, seal.CustodyImport
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHeader()

@@ -175,7 +175,17 @@ func (t *Tx) create(w *wallet.NewWallet) error {
 	if err := t.PutGuardRow(w.Wallet, w.Guard); err != nil {
 		return err
 	}
-	return t.tx.Bucket(addressBucket).Put(addressKey(w.Relay, w.Address), w.Wallet[:])
+	return t.putAddress(w.Relay, w.Address, w.Wallet)
+}
+
+// putAddress enters an address; wallet.ErrAddressTaken when the relay has it
+// already, so that no wallet is ever hidden behind another.
+func (t *Tx) putAddress(relay uint32, address [20]byte, id seal.ID) error {
+	b, key := t.tx.Bucket(addressBucket), addressKey(relay, address)
+	if b.Get(key) != nil {
+		return wallet.ErrAddressTaken
+	}
+	return b.Put(key, id[:])
 }
 
 func (t *Tx) replace(c *wallet.Change) error {
@@ -186,7 +196,7 @@ func (t *Tx) replace(c *wallet.Change) error {
 		return err
 	}
 	for _, a := range c.Addresses {
-		if err := t.tx.Bucket(addressBucket).Put(addressKey(c.Relay, a), c.Wallet[:]); err != nil {
+		if err := t.putAddress(c.Relay, a, c.Wallet); err != nil {
 			return err
 		}
 	}

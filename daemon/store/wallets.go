@@ -35,8 +35,9 @@ func (s *Store) Wallets(l Ledger) *Wallets { return &Wallets{s, l} }
 
 // Create writes a new wallet with its attempt counter, indexes and request in
 // one transaction. wallet.ErrRequestReused when the request's key exists,
-// wallet.ErrExternalID when the relay has another wallet of that name, and
-// wallet.ErrConflict, so that no wallet is ever written over, when its id does.
+// wallet.ErrExternalID and wallet.ErrAddressTaken when the relay has another
+// wallet of that name or address, and wallet.ErrConflict, so that no wallet is
+// ever written over, when its id does.
 func (s *Wallets) Create(ctx context.Context, w wallet.NewWallet) error {
 	return s.ledger.Commit(ctx, func(tx *Tx) error { return tx.create(&w) })
 }
@@ -52,7 +53,7 @@ func (s *Wallets) Record(ctx context.Context, id seal.ID) ([]byte, error) {
 
 // Replace puts c.Next in the place of c.Prev in one transaction with the new
 // addresses, the changed index and the request. wallet.ErrConflict,
-// wallet.ErrRequestReused, wallet.ErrExternalID.
+// wallet.ErrRequestReused, wallet.ErrExternalID, wallet.ErrAddressTaken.
 func (s *Wallets) Replace(ctx context.Context, c wallet.Change) error {
 	return s.ledger.Commit(ctx, func(tx *Tx) error { return tx.replace(&c) })
 }

@@ -71,6 +71,8 @@ func TestCreateIsAtomic(t *testing.T) {
 	reused, sameID := newWallet(1, 1000, "user"), newWallet(1, 1000, "user")
 	reused.Request.Key = newWallet(0, 1000, "user").Request.Key
 	sameID.Wallet = walletID(0)
+	sameAddress := newWallet(1, 1000, "user")
+	sameAddress.Address = newWallet(0, 1000, "user").Address
 	for name, c := range map[string]struct {
 		w    wallet.NewWallet
 		want error
@@ -78,6 +80,7 @@ func TestCreateIsAtomic(t *testing.T) {
 		"request reused":     {reused, wallet.ErrRequestReused},
 		"a wallet's own id":  {sameID, wallet.ErrConflict},
 		"everything is same": {newWallet(0, 1000, "user"), wallet.ErrRequestReused},
+		"a wallet's address": {sameAddress, wallet.ErrAddressTaken},
 	} {
 		if err := s.Create(t.Context(), c.w); !errors.Is(err, c.want) {
 			t.Errorf("%s: err = %v, want %v", name, err, c.want)

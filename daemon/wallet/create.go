@@ -22,7 +22,9 @@ type CreateRequest struct {
 	Label      string   // up to 256 bytes
 	Policy     policy.Policy
 	PIN        []byte
-	Digest     [32]byte // of the parameters without the PIN
+	Digest     [32]byte  // of the parameters without the PIN
+	Exportable bool      // the PIN can give the keys out; for ever, and from the first
+	Import     *Imported // account 0; nil: the token makes it
 	Repetition
 }
 
@@ -47,20 +49,28 @@ func (r *CreateRequest) check() error {
 	return u.check()
 }
 
-// Create makes a wallet with one account. It is idempotent: the same request
-// id with the same parameters gives the wallet that it made, to its PIN; see
-// Repetition.
+// method is what receipts, the audit log and request ids know it by.
+func (r *CreateRequest) method() string {
+	if r.Import != nil {
+		return "importWallet"
+	}
+	return "createWallet"
+}
+
+// Create makes a wallet with one account, whose key the token makes or, with
+// Import, is brought in. It is idempotent: the same request id with the same
+// parameters gives the wallet that it made, to its PIN; see Repetition.
 func (s *Service) Create(ctx context.Context, r *CreateRequest) (*Created, error) {
 	if err := r.check(); err != nil {
 		return nil, err
 	}
-	key, err := s.requestKey(ctx, r.Peer.UID, r.Owner, "createWallet", r.RequestID)
+	key, err := s.requestKey(ctx, r.Peer.UID, r.Owner, r.method(), r.RequestID)
 	if err != nil {
 		return nil, err
 	}
 	d, existing, err := s.once(ctx, &idempotent{key: key, digest: r.Digest, event: r.event(seal.ID{}, "ok"),
 		run: func() error {
-			if err := seal.CheckNew(r.PIN); err != nil {
+			if err := s.admits(ctx, r); err != nil {
 				return err
 			}
 			if err := s.rates.take(r.Peer.UID, time.Now()); err != nil {
@@ -78,12 +88,27 @@ func (s *Service) Create(ctx context.Context, r *CreateRequest) (*Created, error
 	if err != nil {
 		return nil, err
 	}
-	receipt, err := s.receipt(ctx, "createWallet", d, info)
+	receipt, err := s.receipt(ctx, r.method(), d, info)
 	return &Created{Existing: existing, Info: info, Receipt: receipt}, err
 }
 
 func (r *CreateRequest) event(id seal.ID, result string) Event {
-	return Event{Action: "createWallet", Peer: r.Peer, Wallet: id, Digest: r.Digest[:], Result: result}
+	return Event{Action: r.method(), Peer: r.Peer, Wallet: id, Digest: r.Digest[:], Result: result}
+}
+
+// admits refuses what can be seen before any key is made.
+func (s *Service) admits(ctx context.Context, r *CreateRequest) error {
+	if r.Exportable {
+		if err := s.mayExport(ctx); err != nil {
+			return err
+		}
+	}
+	if r.Import != nil {
+		if err := s.admitsImport(ctx, r); err != nil {
+			return err
+		}
+	}
+	return seal.CheckNew(r.PIN)
 }
 
 // create makes and stores the wallet and writes the audit line.
@@ -111,8 +136,17 @@ func (s *Service) create(ctx context.Context, r *CreateRequest, key RequestKey) 
 }
 
 // forge makes the keys: the token's root pair first, so that the token cannot
-// choose it by the seed, then the derivation key from the mixed entropy.
+// choose it by the seed, then the derivation key from the mixed entropy. A key
+// that is brought in comes before the sources are asked: it may be a wrong one.
 func (s *Service) forge(ctx context.Context, r *CreateRequest, n *NewWallet) (err error) {
+	held := &objects{token: s.Token}
+	defer held.destroy(ctx, &err)
+	var a *account
+	if r.Import != nil {
+		if a, err = s.importRoot(ctx, held, r.Import); err != nil {
+			return err
+		}
+	}
 	seed, err := s.Entropy.Seed(ctx, n.Wallet)
 	if err != nil {
 		return err
@@ -121,11 +155,10 @@ func (s *Service) forge(ctx context.Context, r *CreateRequest, n *NewWallet) (er
 	if err := s.Token.FeedRandom(ctx, seed.TokenFeed()); err != nil {
 		return err
 	}
-	held := &objects{token: s.Token}
-	defer held.destroy(ctx, &err)
-	a, err := s.generateRoot(ctx, held)
-	if err != nil {
-		return err
+	if a == nil {
+		if a, err = s.generateRoot(ctx, held); err != nil {
+			return err
+		}
 	}
 	derivation, err := held.add(s.Token.ImportSecret(ctx, seed.Bytes()))
 	if err != nil {
@@ -149,10 +182,10 @@ func (s *Service) sealNew(ctx context.Context, r *CreateRequest, n *NewWallet, a
 		Format: seal.Format, Wallet: n.Wallet, Installation: s.Installation, Created: n.Index.Created,
 		Keys: s.Token.Keys(), Mechanism: s.Token.Mechanism(),
 		Accounts: []seal.Account{s.describe(a, 0, n.Index.Created)},
-		Relay:    r.Peer.UID, Owner: r.Owner, Policy: rules, Limits: s.Limits,
+		Relay:    r.Peer.UID, Owner: r.Owner, Policy: rules, Exportable: r.Exportable, Limits: s.Limits,
 		Sources: sources, Dropped: s.Entropy.Dropped(),
 	}
-	w, err := s.wrap(ctx, derivation, a.root)
+	w, err := s.wrap(ctx, h, derivation, a.root)
 	if err != nil {
 		return err
 	}
@@ -163,13 +196,13 @@ func (s *Service) sealNew(ctx context.Context, r *CreateRequest, n *NewWallet, a
 }
 
 // wrap has the token encrypt a new wallet's keys.
-func (s *Service) wrap(ctx context.Context, derivation, root Object) (*seal.Wrapped, error) {
-	k, err := s.Token.Wrap(ctx, s.Token.Keys(), Derivation, derivation)
+func (s *Service) wrap(ctx context.Context, h *seal.Header, derivation, root Object) (*seal.Wrapped, error) {
+	k, err := s.Token.Wrap(ctx, h.Keys, derivationClass(h), derivation)
 	if err != nil {
 		return nil, err
 	}
 	w := &seal.Wrapped{Derivation: k}
-	d, err := s.Token.Wrap(ctx, s.Token.Keys(), Root, root)
+	d, err := s.Token.Wrap(ctx, h.Keys, rootClass(h), root)
 	if err != nil {
 		w.Wipe()
 		return nil, err

@@ -105,7 +105,7 @@ func (s *Service) addAccounts(ctx context.Context, r *DeriveRequest, key Request
 func (s *Service) grow(ctx context.Context, o *opened, count int, now int64) (addresses [][20]byte, err error) {
 	held := &objects{token: s.Token}
 	defer held.destroy(ctx, &err)
-	derivation, err := held.add(s.Token.Unwrap(ctx, o.Header.Keys, o.Header.Mechanism, Derivation, o.wrapped.Derivation))
+	derivation, err := held.add(s.Token.Unwrap(ctx, o.Header.Keys, o.Header.Mechanism, derivationClass(o.Header), o.wrapped.Derivation))
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +129,7 @@ func (s *Service) growOne(ctx context.Context, held *objects, o *opened, derivat
 		return [20]byte{}, err
 	}
 	defer a.tweak.wipe()
-	root, err := s.Token.Wrap(ctx, o.Header.Keys, Root, a.root)
+	root, err := s.Token.Wrap(ctx, o.Header.Keys, rootClass(o.Header), a.root)
 	if err != nil {
 		return [20]byte{}, err
 	}

@@ -22,6 +22,22 @@ var (
 	// ErrExternalID is returned for an external id that another wallet of the
 	// relay has.
 	ErrExternalID = errors.New("another wallet has this external id")
+	// ErrAddressTaken is returned for an address that a wallet of the relay has
+	// already, also one that is deleted and not purged yet.
+	ErrAddressTaken = errors.New("a wallet has this address already")
+	// ErrAddress is returned for an imported key that belongs to another address
+	// than was said.
+	ErrAddress = errors.New("the address is not that of the key")
+	// ErrKey is returned for an imported key that secp256k1 does not have.
+	ErrKey = errors.New("not a private key of secp256k1")
+	// ErrImportForbidden is returned when the configuration lets no key in.
+	ErrImportForbidden = errors.New("this installation takes no keys from elsewhere")
+	// ErrExportForbidden is returned when the configuration lets no key out.
+	ErrExportForbidden = errors.New("this installation gives no keys out")
+	// ErrNotExportable is returned for a wallet that was not made exportable.
+	ErrNotExportable = errors.New("the wallet was not made exportable")
+	// ErrCustody is returned when the token cannot take keys in, or give them out.
+	ErrCustody = errors.New("the token does not do this")
 	// ErrDeleted is returned for a wallet that was deleted and can still be
 	// restored by the operator.
 	ErrDeleted = errors.New("the wallet is deleted")

@@ -47,11 +47,14 @@ type scriptedToken struct {
 	fed     []byte
 	secrets [][]byte // copies of what ImportSecret got
 	doubted []error  // what Distrust was told
+
+	exportable map[int]bool // objects that were unwrapped as exportable roots
+	spoil      bool         // ExportRoot gives another key
 }
 
 func newToken(t testing.TB) *scriptedToken {
 	t.Helper()
-	k := &scriptedToken{objects: map[int]any{}, fail: map[string]error{}}
+	k := &scriptedToken{objects: map[int]any{}, fail: map[string]error{}, exportable: map[int]bool{}}
 	for _, b := range [][]byte{k.wrapKey[:], k.pin[:], k.host[:], k.record[:]} {
 		rand.Read(b)
 	}
@@ -108,6 +111,39 @@ func (k *scriptedToken) ImportSecret(_ context.Context, secret []byte) (wallet.O
 	return k.add(own), nil
 }
 
+func (k *scriptedToken) CanImport(context.Context) error { return k.fail["CanImport"] }
+func (k *scriptedToken) CanExport(context.Context) error { return k.fail["CanExport"] }
+
+func (k *scriptedToken) ImportRoot(_ context.Context, scalar *[32]byte) (o wallet.Object, p [65]byte, err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.enter("ImportRoot"); err != nil {
+		return nil, p, err
+	}
+	d, err := crypto.ToECDSA(scalar[:])
+	if err != nil {
+		return nil, p, err
+	}
+	return k.add(d), [65]byte(crypto.FromECDSAPub(&d.PublicKey)), nil
+}
+
+// ExportRoot gives out only what was unwrapped as exportable.
+func (k *scriptedToken) ExportRoot(_ context.Context, o wallet.Object, scalar *[32]byte) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err := k.enter("ExportRoot"); err != nil {
+		return err
+	}
+	if !k.exportable[o.(int)] {
+		return errors.New("not extractable")
+	}
+	copy(scalar[:], crypto.FromECDSA(k.objects[o.(int)].(*ecdsa.PrivateKey)))
+	if k.spoil {
+		scalar[31] ^= 1
+	}
+	return nil
+}
+
 func (k *scriptedToken) aead() cipher.AEAD {
 	block, _ := aes.NewCipher(k.wrapKey[:])
 	aead, _ := cipher.NewGCMWithRandomNonce(block)
@@ -140,13 +176,14 @@ func (k *scriptedToken) Unwrap(_ context.Context, _ seal.KeyIDs, _ uint64, c wal
 	if err != nil {
 		return nil, errors.New("wrapped key refused")
 	}
-	if c == wallet.Derivation {
+	if c == wallet.Derivation || c == wallet.ExportableDerivation {
 		return k.add(plain), nil
 	}
 	d, err := crypto.ToECDSA(plain)
 	if err != nil {
 		return nil, err
 	}
+	k.exportable[k.next+1] = c == wallet.ExportableRoot
 	return k.add(d), nil
 }
 
@@ -363,6 +400,7 @@ type bench struct {
 	audit   *memoryAudit
 	peer    wallet.Peer
 	now     time.Time
+	allowed wallet.Allowed
 }
 
 var testKDF = seal.Argon2{Time: 1, Memory: 8 * 1024, Threads: 1}
@@ -389,6 +427,7 @@ func newBench(t testing.TB) *bench {
 		Installation: seal.ID{1}, Token: b.token, Entropy: b.entropy,
 		Guard: guardPort{guard.New(ledger, b.token.RecordMAC, times)}, Store: b.store, Audit: b.audit,
 		Now: clock, KDF: testKDF, Limits: seal.DefaultLimits(), Checks: 2, Waiting: 8, MaxUnlocks: 6, UnlocksOfUID: 4, PerMinute: 60,
+		Allowed: func() wallet.Allowed { return b.allowed },
 	})
 	b.token.calls = nil // those of the ledger's start
 	return b

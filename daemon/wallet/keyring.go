@@ -19,7 +19,7 @@ func (k keyring) wipe() {
 // unwrapKeys brings accounts of an opened record into the token. The derivation
 // key stays only while the tweaks are derived.
 func (s *Service) unwrapKeys(ctx context.Context, held *objects, h *seal.Header, w *seal.Wrapped, accounts []uint32) (_ keyring, err error) {
-	derivation, err := s.Token.Unwrap(ctx, h.Keys, h.Mechanism, Derivation, w.Derivation)
+	derivation, err := s.Token.Unwrap(ctx, h.Keys, h.Mechanism, derivationClass(h), w.Derivation)
 	if err != nil {
 		return nil, err
 	}
@@ -53,11 +53,11 @@ func (s *Service) unwrapAccount(ctx context.Context, held *objects, h *seal.Head
 	if err != nil {
 		return nil, err
 	}
-	root, err := held.add(s.Token.Unwrap(ctx, h.Keys, h.Mechanism, Root, w.Roots[index]))
+	root, err := held.add(s.Token.Unwrap(ctx, h.Keys, h.Mechanism, rootClass(h), w.Roots[index]))
 	if err != nil {
 		return nil, err
 	}
-	t, err := s.newTweak(ctx, derivation, index)
+	t, err := s.tweakOf(ctx, derivation, &h.Accounts[index])
 	if err != nil {
 		return nil, err
 	}

@@ -45,6 +45,8 @@ type account struct {
 	tweak  *tweak
 	public [65]byte // t·P_h
 	point  [65]byte // P_h, the root's public half
+	// imported: the root is the whole private key, and t is 1.
+	imported bool
 }
 
 // newTweak has the token compute an account's tweak from the derivation key.
@@ -55,6 +57,14 @@ func (s *Service) newTweak(ctx context.Context, derivation Object, index uint32)
 		return nil, err
 	}
 	return newTweak(&wide)
+}
+
+// tweakOf gives a stored account's tweak.
+func (s *Service) tweakOf(ctx context.Context, derivation Object, a *seal.Account) (*tweak, error) {
+	if a.Custody == seal.CustodyImport {
+		return oneTweak(), nil
+	}
+	return s.newTweak(ctx, derivation, a.Index)
 }
 
 // generateRoot makes the root pair of a new account.
@@ -68,6 +78,10 @@ func (s *Service) generateRoot(ctx context.Context, held *objects) (*account, er
 
 // derive gives a new account its tweak and its public key.
 func (s *Service) derive(ctx context.Context, a *account, derivation Object, index uint32) (err error) {
+	if a.imported {
+		a.tweak, a.public = oneTweak(), a.point
+		return nil
+	}
 	if a.tweak, err = s.newTweak(ctx, derivation, index); err != nil {
 		return err
 	}
@@ -79,10 +93,13 @@ func (s *Service) derive(ctx context.Context, a *account, derivation Object, ind
 
 // describe gives the account's public side for the header.
 func (s *Service) describe(a *account, index uint32, created int64) seal.Account {
-	addr := address(a.public)
+	addr, custody := address(a.public), s.Token.Custody()
+	if a.imported {
+		custody = seal.CustodyImport
+	}
 	return seal.Account{
 		Index: index, Curve: seal.Secp256k1, Public: compress(a.public), Root: compress(a.point),
-		Address: addr[:], Custody: s.Token.Custody(), Created: created,
+		Address: addr[:], Custody: custody, Created: created,
 	}
 }
 

@@ -10,8 +10,8 @@ import (
 // Object is a session object in the token, opaque to this package.
 type Object any
 
-// Class says which of the token's two wrap keys a session object belongs to.
-// The zero value is no class.
+// Class says which of the token's wrap keys a session object belongs to. The
+// zero value is no class.
 type Class int
 
 const (
@@ -19,7 +19,27 @@ const (
 	Root Class = iota + 1
 	// Derivation is a wallet's derivation key.
 	Derivation
+	// ExportableRoot and ExportableDerivation are those of a wallet that was made
+	// exportable.
+	ExportableRoot
+	ExportableDerivation
 )
+
+// rootClass and derivationClass go by the wallet's header, which nobody can
+// change without the PIN.
+func rootClass(h *seal.Header) Class {
+	if h.Exportable {
+		return ExportableRoot
+	}
+	return Root
+}
+
+func derivationClass(h *seal.Header) Class {
+	if h.Exportable {
+		return ExportableDerivation
+	}
+	return Derivation
+}
 
 // Token is the PKCS#11 token as far as wallets need it. Implementations are
 // safe for concurrent use and put a deadline on each call.
@@ -35,6 +55,16 @@ type Token interface {
 	GenerateRoot(ctx context.Context) (Object, [65]byte, error)
 	// ImportSecret brings in a secret that can only HMAC.
 	ImportSecret(ctx context.Context, secret []byte) (Object, error)
+	// CanImport and CanExport give nil, or ErrCustody with the token's own answer
+	// when it does not do what ImportRoot and ExportRoot need.
+	CanImport(ctx context.Context) error
+	CanExport(ctx context.Context) error
+	// ImportRoot brings in a secp256k1 private key, big endian, that can only
+	// sign, and gives its public point, uncompressed, as its signatures show it.
+	ImportRoot(ctx context.Context, scalar *[32]byte) (Object, [65]byte, error)
+	// ExportRoot puts the value of a root that was unwrapped as ExportableRoot
+	// into scalar, which the caller wipes.
+	ExportRoot(ctx context.Context, o Object, scalar *[32]byte) error
 	// Wrap encrypts an object under the named keys.
 	Wrap(ctx context.Context, k seal.KeyIDs, c Class, o Object) ([]byte, error)
 	Unwrap(ctx context.Context, k seal.KeyIDs, mechanism uint64, c Class, wrapped []byte) (Object, error)
@@ -165,11 +195,13 @@ type Page struct {
 // safe for concurrent use.
 type Store interface {
 	// Create writes a wallet; ErrRequestReused when the request's key exists,
-	// ErrExternalID when the relay has another wallet of that external id.
+	// ErrExternalID and ErrAddressTaken when the relay has another wallet, or one
+	// with a tombstone, of that external id or address.
 	Create(ctx context.Context, w NewWallet) error
 	Record(ctx context.Context, wallet seal.ID) ([]byte, error)
 	// Replace carries c out if the stored bytes still are c.Prev, else
-	// ErrConflict; ErrRequestReused when the request's key exists.
+	// ErrConflict; ErrRequestReused when the request's key exists, ErrAddressTaken
+	// as in Create.
 	Replace(ctx context.Context, c Change) error
 	// Remove deletes the record, the attempt counter and the indexes if the
 	// stored bytes still are r.Prev, else ErrConflict.

@@ -49,6 +49,50 @@ func reduce(wide *[64]byte) (*tweak, error) {
 	return w, nil
 }
 
+// oneTweak is the tweak of an account whose root is its whole private key.
+func oneTweak() *tweak {
+	w := new(tweak)
+	w.t.SetInt(1)
+	return w
+}
+
+// apply puts t·key mod n in the place of key, a private key, big endian. ErrToken
+// for one that is 0 or not below n. It takes the same time for every key.
+func (w *tweak) apply(key *[32]byte) (err error) {
+	wipe.Do(func() {
+		var d secp.ModNScalar
+		defer d.Zero()
+		if d.SetBytes(key)|d.IsZeroBit() != 0 {
+			err = ErrToken
+			return
+		}
+		d.Mul(&w.t).PutBytes(key)
+	})
+	return err
+}
+
+// checkKey reports ErrKey for what is no private key: another length, 0, n or
+// more. It takes the same time for every key.
+func checkKey(key []byte) (err error) {
+	if len(key) != 32 {
+		return ErrKey
+	}
+	wipe.Do(func() {
+		var d secp.ModNScalar
+		defer d.Zero()
+		if d.SetBytes((*[32]byte)(key))|d.IsZeroBit() != 0 {
+			err = ErrKey
+		}
+	})
+	return err
+}
+
+// publicOf gives the public key of a private one, uncompressed. libsecp256k1
+// multiplies in constant time.
+func publicOf(key *[32]byte) ([65]byte, error) {
+	return uncompressed(ethsecp.S256().ScalarBaseMult(key[:]))
+}
+
 // public gives t·P_h, uncompressed. libsecp256k1 multiplies in constant time.
 func (w *tweak) public(root [65]byte) ([65]byte, error) {
 	x, y, err := point(root)
@@ -57,14 +101,16 @@ func (w *tweak) public(root [65]byte) ([65]byte, error) {
 	}
 	t := w.t.Bytes()
 	defer clear(t[:])
-	px, py := ethsecp.S256().ScalarMult(x, y, t[:])
-	if px == nil || py == nil {
-		return [65]byte{}, ErrToken
+	return uncompressed(ethsecp.S256().ScalarMult(x, y, t[:]))
+}
+
+func uncompressed(x, y *big.Int) (p [65]byte, err error) {
+	if x == nil || y == nil {
+		return p, ErrToken
 	}
-	var p [65]byte
 	p[0] = 4
-	px.FillBytes(p[1:33])
-	py.FillBytes(p[33:])
+	x.FillBytes(p[1:33])
+	y.FillBytes(p[33:])
 	return p, nil
 }
 

@@ -23,7 +23,14 @@ type Config struct {
 	MaxUnlocks   int                        // wallets unlocked at a time
 	UnlocksOfUID int                        // of which one uid holds so many at most
 	PerMinute    int                        // changes of one uid that no PIN check comes before, at least 1
+	Allowed      func() Allowed             // asked at each request; nil: nothing is
 	Observe      func(Stage, time.Duration) // of the service's own work; nil: nobody asks
+}
+
+// Allowed is what the operator lets pass between this installation and others.
+type Allowed struct {
+	Import bool // keys from elsewhere
+	Export bool // exportable wallets, and their keys to elsewhere
 }
 
 // Service makes and uses wallets. It is safe for concurrent use.
@@ -38,6 +45,29 @@ type Service struct {
 func New(c Config) *Service {
 	return &Service{Config: c, slots: newSlots(c.Checks, c.Waiting),
 		unlocks: newUnlocks(c.MaxUnlocks, c.UnlocksOfUID), rates: newRates(c.PerMinute)}
+}
+
+func (s *Service) allowed() Allowed {
+	if s.Allowed == nil {
+		return Allowed{}
+	}
+	return s.Allowed()
+}
+
+// mayImport asks the operator, then the token.
+func (s *Service) mayImport(ctx context.Context) error {
+	if !s.allowed().Import {
+		return ErrImportForbidden
+	}
+	return s.Token.CanImport(ctx)
+}
+
+// mayExport is mayImport for what goes out.
+func (s *Service) mayExport(ctx context.Context) error {
+	if !s.allowed().Export {
+		return ErrExportForbidden
+	}
+	return s.Token.CanExport(ctx)
 }
 
 // Info is a wallet as its relay may see it.

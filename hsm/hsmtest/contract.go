@@ -27,6 +27,8 @@ const (
 	NoSeedRandom  Exception = "no C_SeedRandom"
 	NoEnforcement Exception = "the unwrap template is not enforced by the token"
 	NoTransit     Exception = "no AES-GCM"
+	NoImport      Exception = "no C_CreateObject of a private key"
+	NoExport      Exception = "no wrapping under a known key"
 )
 
 // contract is one run of the suite.
@@ -55,6 +57,8 @@ func Contract(t *testing.T, open func(testing.TB) *hsm.Token, exceptions ...Exce
 		{"secret survives wrapping", contract.secret},
 		{"forged keys are refused", contract.forged},
 		{"a wallet key cannot be wrapped again", contract.rewrap},
+		{"a private key comes in", contract.imported},
+		{"an exportable key goes out", contract.exported},
 		{"HMAC keys", contract.macs},
 		{"P-256 signers", contract.signers},
 		{"health probe", contract.probe},
@@ -213,6 +217,59 @@ func (c contract) rewrap(t *testing.T) {
 			t.Errorf("a key unwrapped under %v is wrapped again: %v", p, err)
 		}
 		c.destroy(t, o, carried)
+	}
+}
+
+// imported brings a private key in, and carries it through both wrap keys.
+func (c contract) imported(t *testing.T) {
+	if able := c.keys.CanImport() == nil; able == c.except(NoImport) {
+		t.Errorf("import: %v", c.keys.CanImport())
+	}
+	if c.except(NoImport) {
+		return
+	}
+	d := secp256k1.PrivKeyFromBytes(sha256.New().Sum(nil))
+	scalar := [32]byte(d.Serialize())
+	for _, p := range []hsm.Purpose{hsm.Wrap, hsm.WrapExport} {
+		o, point, err := c.keys.ImportRoot(t.Context(), &scalar)
+		if err != nil || !bytes.Equal(point[:], d.PubKey().SerializeUncompressed()) {
+			t.Fatalf("the point is %x, %v", point, err)
+		}
+		again := c.carry(t, p, o)
+		digest := [32]byte{1, 2, 3}
+		if signature, err := c.keys.SignECDSA(t.Context(), again, digest); err != nil || !verify(t, point, digest, signature) {
+			t.Errorf("%v: the signature does not verify (%v)", p, err)
+		}
+		c.destroy(t, o, again)
+	}
+}
+
+// exported carries a key out that the token made, and checks that only an
+// exportable one goes.
+func (c contract) exported(t *testing.T) {
+	if able := c.keys.CanExport() == nil; able == c.except(NoExport) {
+		t.Errorf("export: %v", c.keys.CanExport())
+	}
+	if c.except(NoExport) {
+		return
+	}
+	for p, goes := range map[hsm.Purpose]bool{hsm.Wrap: false, hsm.WrapExport: true} {
+		o, point, err := c.keys.GenerateRoot(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		again := c.carry(t, p, o)
+		var key, scalar [32]byte
+		_, _ = rand.Read(key[:])
+		wrapped, err := c.keys.WrapKnown(t.Context(), again, &key)
+		if (err == nil) != goes {
+			t.Errorf("a key unwrapped under %v goes out: %v", p, err)
+		}
+		if goes && (hsm.UnwrapKnown(&key, wrapped, &scalar) != nil ||
+			!bytes.Equal(secp256k1.PrivKeyFromBytes(scalar[:]).PubKey().SerializeUncompressed(), point[:])) {
+			t.Errorf("another key goes out")
+		}
+		c.destroy(t, o, again)
 	}
 }
 

@@ -251,6 +251,10 @@ func (f *Faults) Rename(from, to uint) { f.t.Helper(); f.tell(true, "rename %d %
 // RefuseTemplates makes the token refuse keys with CKA_UNWRAP_TEMPLATE.
 func (f *Faults) RefuseTemplates() { f.t.Helper(); f.tell(true, "notemplates 1") }
 
+// RefuseCustody makes the token refuse private keys and AES keys from outside
+// with a code; 0 lets them in again.
+func (f *Faults) RefuseCustody(code uint) { f.t.Helper(); f.tell(true, "nocreate %d", code) }
+
 // WrongSignatures spoils the next n ECDSA signatures.
 func (f *Faults) WrongSignatures(n int) { f.t.Helper(); f.tell(n < 0, "wrong %d", n) }
 

@@ -83,6 +83,9 @@ func withPINs(params json.RawMessage, p *channel.PINs) json.RawMessage {
 	if p.New != nil {
 		out = fmt.Appendf(out, `,"newPin":%q`, p.New)
 	}
+	if p.Key != nil {
+		out = fmt.Appendf(out, `,"key":"0x%x"`, p.Key)
+	}
 	return append(out, "}]"...)
 }
 

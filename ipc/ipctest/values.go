@@ -14,7 +14,8 @@ import (
 var (
 	kept  = []string{"walletId", "address", "installation", "identityKey", "key", "publicKey", "cursor", "hash"}
 	loose = []string{"signature", "statement", "serial", "firmware", "model", "manufacturer", "version", "wrapMechanism",
-		"requestId", "keyId", "createdAt", "time", "frozenAt", "deletedAt", "pinSetAt", "until", "notBefore", "notAfter", "raw", "r", "s", "v", "yParity", "lockedUntil", "proof"}
+		"requestId", "keyId", "createdAt", "time", "frozenAt", "deletedAt", "pinSetAt", "until", "notBefore", "notAfter", "raw", "r", "s", "v", "yParity", "lockedUntil", "proof",
+		"exportedAt", "enc", "ciphertext"}
 )
 
 // elision stands in a recorded text for what was left out of it, and as the name

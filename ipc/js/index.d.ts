@@ -20,6 +20,11 @@ export interface Pins {
   pin: string | Uint8Array
   /** For sigild_changePin. */
   newPin?: string | Uint8Array
+  /**
+   * For sigild_importWallet: the private key, 32 bytes, or "0x" and 64 digits. A
+   * Uint8Array stays the caller's, to be overwritten.
+   */
+  key?: string | Uint8Array
 }
 
 /** A JSON-RPC 2.0 answer, parsed. */
@@ -33,6 +38,10 @@ export interface Answer {
 export interface SealedRequest {
   /** The params member of the JSON-RPC request. */
   params: [Record<string, unknown>]
+  /** The installation's id, 16 bytes in hexadecimal. */
+  installation: string
+  /** SHA-256 of the parameters, which the daemon binds an exported key to. */
+  digest: string
   /**
    * Gives the result if the daemon proved it. Throws ProofError for an answer
    * that is not the daemon's, and SigildError for an error.
@@ -51,6 +60,21 @@ export declare class PinChannel {
   seal(method: string, params: object, pins: Pins): Promise<SealedRequest>
 }
 
+/** A key pair to which one private key is sealed: make it, ask, open, forget it. */
+export declare class KeyRecipient {
+  private constructor()
+  static create(): Promise<KeyRecipient>
+  /** For a key pair that was made elsewhere, 32 bytes; it has no publicKey. */
+  static fromPrivateKey(bytes: Uint8Array): Promise<KeyRecipient>
+  /** The member recipient of the parameters of sigild_exportAccount. */
+  readonly publicKey: string
+  /**
+   * Gives the private key, 32 bytes, of what request.open gave. Throws
+   * ExportError when it was sealed for another request or recipient.
+   */
+  open(request: SealedRequest, result: Record<string, unknown>): Promise<Uint8Array>
+}
+
 /** The PIN key is not signed by the pinned identity key. No PIN was sealed. */
 export declare class IdentityError extends Error {}
 /** The clocks of this device and the daemon are too far apart. */
@@ -59,6 +83,8 @@ export declare class ClockError extends Error {}
 export declare class KeyExpiredError extends Error {}
 /** The answer does not come from the daemon that the PIN was sealed for. */
 export declare class ProofError extends Error {}
+/** The sealed key does not open for this request and recipient. */
+export declare class ExportError extends Error {}
 /**
  * An error of the daemon. One that is not proven has a reason from before the PIN was
  * opened; the back end may have invented it for a request that was carried out.

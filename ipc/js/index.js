@@ -1,2 +1,3 @@
 export { PinChannel } from './src/channel.js'
-export { ClockError, IdentityError, KeyExpiredError, ProofError, SigildError } from './src/errors.js'
+export { KeyRecipient } from './src/export.js'
+export { ClockError, ExportError, IdentityError, KeyExpiredError, ProofError, SigildError } from './src/errors.js'

@@ -20,6 +20,8 @@
  *   hide MECHANISM    the mechanism does not exist
  *   rename FROM TO    the mechanism FROM is known as TO
  *   notemplates B     keys with CKA_UNWRAP_TEMPLATE are refused
+ *   nocreate CODE     C_CreateObject of private keys and AES keys returns CODE (0: it
+ *                     does not)
  *   wrong N           the next N ECDSA signatures are wrong (-1: all)
  *   learn B           remember the values of session key pairs made from now on
  *   nonce B           sign by those with the nonce 1, every time
@@ -97,6 +99,7 @@ enum {
 	CKR_OK = 0, CKR_GENERAL_ERROR = 5,
 	CKR_ATTRIBUTE_TYPE_INVALID = 0x12, CKR_DEVICE_REMOVED = 0x32, CKR_MECHANISM_INVALID = 0x70,
 	CKR_PIN_INCORRECT = 0xa0, CKR_PIN_LOCKED = 0xa4, CKR_TOKEN_NOT_PRESENT = 0xe0,
+	CKA_CLASS = 0, CKA_KEY_TYPE = 0x100, CKO_PRIVATE_KEY = 3, CKK_AES = 0x1f,
 	CKA_TOKEN = 1, CKA_VALUE = 0x11, CKA_SENSITIVE = 0x103,
 	CKA_UNWRAP_TEMPLATE = 0x40000212, CKM_ECDSA = 0x1041,
 	FLAGS_OFFSET = 96, /* of CK_TOKEN_INFO */
@@ -126,6 +129,7 @@ static struct fault {
 	ulong_t epoch;                   /* grows when it is cleared */
 } faults[FUNCTIONS];
 static long open_sessions;
+static ulong_t no_create;
 static int absent, no_templates, learning, repeating, pin_locked;
 static long wrong, pin_tries, pin_limit;
 static ulong_t offset;
@@ -423,6 +427,16 @@ static int asks_for_template(const struct attribute *t, ulong_t n)
 	return 0;
 }
 
+/* Whether a template is that of a private key or an AES key. */
+static int is_custody(const struct attribute *t, ulong_t n)
+{
+	for (; n > 0; n--, t++)
+		if ((t->type == CKA_CLASS && *(ulong_t *)t->value == CKO_PRIVATE_KEY) ||
+		    (t->type == CKA_KEY_TYPE && *(ulong_t *)t->value == CKK_AES))
+			return 1;
+	return 0;
+}
+
 static void wait_ms(long ms)
 {
 	struct timespec t = { ms / 1000, ms % 1000 * 1000000 };
@@ -562,6 +576,8 @@ static ulong_t pass(int i, ulong_t a, ulong_t b, ulong_t c, ulong_t d, ulong_t e
 	}
 	if (go && i == F_GenerateKey && no_templates && asks_for_template((struct attribute *)c, d))
 		go = 0, rv = CKR_ATTRIBUTE_TYPE_INVALID;
+	if (go && i == F_CreateObject && no_create && is_custody((struct attribute *)b, c))
+		go = 0, rv = no_create;
 	if (go && i == F_GetSlotList && absent && a)
 		*(ulong_t *)c = 0, go = 0, rv = CKR_OK;
 	teach = learning && i == F_GenerateKeyPair;
@@ -666,7 +682,7 @@ static void clear_all(void)
 		clear(&faults[i]);
 	memset(renamed, 0, sizeof(renamed));
 	absent = no_templates = learning = repeating = pin_locked = 0;
-	wrong = pin_limit = pin_tries = 0;
+	wrong = pin_limit = pin_tries = no_create = 0;
 }
 
 static void rename_mechanism(ulong_t from, ulong_t to)
@@ -733,6 +749,8 @@ static int on_token(const char *word, long x, long y)
 		rename_mechanism((ulong_t)x, (ulong_t)y);
 	else if (strcmp(word, "notemplates") == 0)
 		no_templates = x != 0;
+	else if (strcmp(word, "nocreate") == 0)
+		no_create = (ulong_t)x;
 	else if (strcmp(word, "wrong") == 0)
 		wrong = x;
 	else if (strcmp(word, "learn") == 0)

@@ -4,7 +4,7 @@ import { Aes256Gcm, CipherSuite, HkdfSha256 } from '@hpke/core'
 import { XWing } from '@hpke/hybridkem-x-wing'
 
 import { Answers } from './answer.js'
-import { bigEndian, concat, sha256, toHex, utf8 } from './bytes.js'
+import { bigEndian, concat, fromHex, sha256, toHex, utf8 } from './bytes.js'
 import { canonical, plainJSON } from './canonical.js'
 import { KeyExpiredError } from './errors.js'
 import { importIdentity, verifyStatement } from './identity.js'
@@ -13,11 +13,13 @@ const sealLabel = 'sigild/pin/v1'
 const answerLabel = 'sigild/pin-answer/v1'
 const plaintextSize = 160
 const maxPIN = 64
+const keySize = 32
 
 /** A block expires so many milliseconds ahead; the daemon takes up to 120 seconds. */
 const lifetime = 60_000
 
-const suite = new CipherSuite({ kem: new XWing(), kdf: new HkdfSha256(), aead: new Aes256Gcm() })
+/** suite is MLKEM768-X25519 (X-Wing), HKDF-SHA256, AES-256-GCM. */
+export const suite = new CipherSuite({ kem: new XWing(), kdf: new HkdfSha256(), aead: new Aes256Gcm() })
 
 export class PinChannel {
   #statement
@@ -39,8 +41,8 @@ export class PinChannel {
     return toHex(this.#statement.installation)
   }
 
-  /** seal gives the parameters of a request with the PINs sealed for it. */
-  async seal(method, params, { pin, newPin }) {
+  /** seal gives the parameters of a request with the PINs, or a PIN and a key, sealed for it. */
+  async seal(method, params, { pin, newPin, key }) {
     const now = this.#now()
     if (now + lifetime > this.#statement.notAfter) throw new KeyExpiredError()
     const object = plainJSON(params)
@@ -48,10 +50,12 @@ export class PinChannel {
       if (name in object) throw new TypeError(`${name} must not stand among the parameters`)
     }
     const expires = Math.floor((now + lifetime) / 1000)
-    const aad = associatedData(method, this.#statement.keyId, expires, await paramsDigest(object))
-    const plain = plaintext(pin, newPin)
+    const digest = await paramsDigest(object)
+    const aad = associatedData(method, this.#statement.keyId, expires, digest)
+    const plain = plaintext(pin, newPin, key)
     try {
-      return await this.#seal(object, aad, plain, expires)
+      const sealed = await this.#seal(object, aad, plain, expires)
+      return { ...sealed, installation: this.installation, digest: toHex(digest) }
     } finally {
       plain.fill(0)
     }
@@ -82,17 +86,24 @@ export function associatedData(method, keyId, expires, digest) {
   return concat(utf8(sealLabel), new Uint8Array([name.length]), name, keyId, bigEndian(expires), digest)
 }
 
-/** plaintext is both PINs, each behind its length, and zeros. */
-export function plaintext(pin, newPin) {
+/** plaintext is both PINs and the key, each behind its length, and zeros. */
+export function plaintext(pin, newPin, key) {
+  if (key !== undefined && newPin !== undefined) throw new RangeError('a key has no new PIN beside it')
   const first = pinBytes(pin)
   const second = newPin === undefined ? new Uint8Array(0) : pinBytes(newPin)
+  const third = key === undefined ? new Uint8Array(0) : keyBytes(key)
   const out = new Uint8Array(plaintextSize)
   out[0] = first.length
   out.set(first, 1)
   out[1 + first.length] = second.length
   out.set(second, 2 + first.length)
+  if (key !== undefined) {
+    out[2 + first.length + second.length] = third.length
+    out.set(third, 3 + first.length + second.length)
+  }
   if (typeof pin === 'string') first.fill(0)
   if (typeof newPin === 'string') second.fill(0)
+  if (typeof key === 'string') third.fill(0)
   return out
 }
 
@@ -100,6 +111,15 @@ function pinBytes(pin) {
   const bytes = typeof pin === 'string' ? utf8(pin) : pin
   if (!(bytes instanceof Uint8Array) || bytes.length < 1 || bytes.length > maxPIN) {
     throw new RangeError('a PIN has 1 to 64 bytes')
+  }
+  return bytes
+}
+
+/** keyBytes are the 32 bytes of a private key, also from hexadecimal with 0x. */
+function keyBytes(key) {
+  const bytes = typeof key === 'string' ? fromHex(key) : key
+  if (!(bytes instanceof Uint8Array) || bytes.length !== keySize) {
+    throw new RangeError('a private key has 32 bytes')
   }
   return bytes
 }

@@ -32,6 +32,14 @@ export class ProofError extends Error {
   }
 }
 
+/** The sealed key does not open for this request and recipient. */
+export class ExportError extends Error {
+  constructor() {
+    super('the sealed key does not open for this request')
+    this.name = 'ExportError'
+  }
+}
+
 /** An error of the daemon; proven says whether it was proven to be the daemon's. */
 export class SigildError extends Error {
   constructor(error, data, proven) {

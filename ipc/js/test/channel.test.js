@@ -6,11 +6,12 @@ import test from 'node:test'
 import { Aes256Gcm, CipherSuite, HkdfSha256 } from '@hpke/core'
 import { XWing } from '@hpke/hybridkem-x-wing'
 
-import { ClockError, IdentityError, KeyExpiredError, PinChannel, ProofError, SigildError } from '../index.js'
+import { ClockError, ExportError, IdentityError, KeyExpiredError, KeyRecipient, PinChannel, ProofError, SigildError } from '../index.js'
 import { Answers } from '../src/answer.js'
 import { fromHex, toHex, utf8 } from '../src/bytes.js'
 import { canonical, plainJSON } from '../src/canonical.js'
 import { associatedData, paramsDigest, plaintext } from '../src/channel.js'
+import { exportData } from '../src/export.js'
 import { fromDER } from '../src/identity.js'
 import { withoutProof } from '../src/reasons.js'
 
@@ -34,14 +35,14 @@ async function recipient(enc, privateKey = vectors.privateKey) {
 }
 
 test('vectors', async () => {
-  assert.equal(vectors.blocks.length, 2)
+  assert.equal(vectors.blocks.length, 3)
   for (const b of vectors.blocks) {
     assert.equal(canonical(b.params), b.canonical)
     const digest = await paramsDigest(b.params)
     assert.equal(toHex(digest), b.digest)
     const aad = associatedData(b.method, fromHex(vectors.keyId), b.expires, digest)
     assert.equal(toHex(aad), b.aad)
-    assert.equal(toHex(plaintext(b.pin, b.newPin)), b.plaintext)
+    assert.equal(toHex(plaintext(b.pin, b.newPin, b.key)), b.plaintext)
     const context = await recipient(b.enc)
     assert.equal(toHex(new Uint8Array(await context.open(fromHex(b.ciphertext), aad))), b.plaintext)
     assert.equal(toHex(new Uint8Array(await context.export(utf8('sigild/pin-answer/v1'), 32))), b.answerKey)
@@ -53,6 +54,41 @@ test('vectors', async () => {
     await assert.rejects(answers.open({ result: b.failure }), ProofError)
     await assert.rejects(answers.open({ error: { data: b.result } }), ProofError)
   }
+})
+
+test('vectors of exports', async () => {
+  assert.equal(vectors.exports.length, 1)
+  for (const x of vectors.exports) {
+    assert.equal(toHex(exportData(x, x)), x.aad)
+    const recipient = await KeyRecipient.fromPrivateKey(fromHex(x.privateKey))
+    const result = { walletId: x.walletId, account: x.account, address: x.address, sealedKey: { enc: x.enc, ciphertext: x.ciphertext } }
+    assert.equal(toHex(await recipient.open(x, result)), x.key)
+    for (const other of [{ walletId: x.installation }, { account: 2 }, { account: -1 }, { account: '3' }, { address: '0x00' }, { address: x.recipient.slice(0, 42) },
+      { sealedKey: undefined }, { sealedKey: { enc: x.enc, ciphertext: x.ciphertext.replace(/..$/, '00') } }, { sealedKey: { enc: '0x', ciphertext: x.ciphertext } }]) {
+      await assert.rejects(recipient.open(x, { ...result, ...other }), ExportError)
+    }
+    await assert.rejects(recipient.open({ ...x, digest: x.key }, result), ExportError)
+    await assert.rejects(recipient.open({ ...x, installation: x.walletId }, result), ExportError)
+    await assert.rejects(recipient.open(x, undefined), ExportError)
+    await assert.rejects((await KeyRecipient.create()).open(x, result), ExportError)
+  }
+})
+
+test('a private key is sealed beside the PIN', async () => {
+  const channel = await PinChannel.open(vectors, options)
+  const key = new Uint8Array(32).fill(7)
+  const params = { requestId: 'r', owner: 'alice', address: '0x00' }
+  const request = await channel.seal('sigild_importWallet', params, { pin: '271828', key })
+  assert.equal(request.installation, vectors.installation)
+  assert.equal(request.digest, toHex(await paramsDigest(params)))
+  assert.ok(key.every((b) => b === 7), 'the caller keeps its key')
+  assert.equal(JSON.stringify(request.params).includes('07070707'), false)
+  assert.equal(toHex(plaintext('271828', undefined, key)), toHex(plaintext('271828', undefined, toHex(key))))
+  assert.equal(plaintext('x'.repeat(64), undefined, key)[66], 32)
+  for (const bad of [new Uint8Array(31), new Uint8Array(33), '0x', 'aa', 7, null, toHex(key).slice(2)]) {
+    await assert.rejects(channel.seal('m', {}, { pin: '271828', key: bad }), RangeError)
+  }
+  await assert.rejects(channel.seal('m', {}, { pin: '271828', newPin: '314159', key }), RangeError)
 })
 
 test('what is sealed is what the daemon opens', async () => {

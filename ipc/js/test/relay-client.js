@@ -2,12 +2,13 @@
 //
 //	node relay-client.js SOCKET IDENTITY METHOD PARAMS PINS
 //
-// It makes one request and prints {"result": …} or {"error": NAME, "reason": …,
+// It makes one request and prints {"result": …}, with the "key" that an export
+// gave, or {"error": NAME, "reason": …,
 // "proven": …}.
 
 import { connect } from 'node:net'
 
-import { PinChannel } from '../index.js'
+import { KeyRecipient, PinChannel } from '../index.js'
 
 const [socket, identityKey, method, params, pins] = process.argv.slice(2)
 
@@ -27,8 +28,13 @@ function call(name, list) {
 
 async function run() {
   const channel = await PinChannel.open((await call('sigild_pinKey', [{}])).result, { identityKey })
-  const request = await channel.seal(method, JSON.parse(params), JSON.parse(pins))
-  return { result: await request.open(await call(method, request.params)) }
+  const given = JSON.parse(params)
+  const recipient = method === 'sigild_exportAccount' ? await KeyRecipient.create() : null
+  if (recipient) given.recipient = recipient.publicKey
+  const request = await channel.seal(method, given, JSON.parse(pins))
+  const result = await request.open(await call(method, request.params))
+  const key = recipient && Buffer.from(await recipient.open(request, result)).toString('hex')
+  return { result, ...(key && { key: '0x' + key }) }
 }
 
 const outcome = await run().catch((e) => ({ error: e.name, reason: e.reason, proven: e.proven, data: e.data, message: e.message }))
