@@ -270,7 +270,7 @@ func (d *Daemon) openLedger(ctx context.Context, mac guard.MAC) error {
 	if err := d.reportLate(ctx); err != nil {
 		return err
 	}
-	l, err := guard.Open(ctx, *d.ledgerParts(found.behind(d.lines.tpm), missing, late))
+	l, err := guard.Open(ctx, *d.meterLedger(d.ledgerParts(found.behind(d.lines.tpm), missing, late)))
 	if err != nil {
 		return fmt.Errorf("anchor: %w", err)
 	}

@@ -53,6 +53,7 @@ func (d *Daemon) prepareDevices(doc *document) error {
 	})
 	d.token.line, d.lines = l.token, l
 	d.health = newHealth(d)
+	l.tpm.told = d.health.hurry
 	return errors.Join(err, d.readTokenFault())
 }
 

@@ -65,6 +65,7 @@ func (d *Daemon) announce() {
 
 // reportToken logs each change of the token's state.
 func (d *Daemon) reportToken(s hsm.SupervisorState) {
+	d.health.hurry()
 	if s.Phase == hsm.Ready {
 		d.health.token.hurry()
 		d.log.Info("the token can be used", "recoveries", s.Recoveries)

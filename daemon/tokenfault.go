@@ -74,6 +74,7 @@ func (d *Daemon) readTokenFault() error {
 // disk; one that failed is looked into.
 func (d *Daemon) inspect(ctx context.Context, err error) {
 	d.health.tokenErred(err)
+	d.health.diskErred(err)
 	if !errors.Is(err, wallet.ErrToken) && !errors.Is(err, wallet.ErrNonceReused) {
 		return
 	}
@@ -81,6 +82,7 @@ func (d *Daemon) inspect(ctx context.Context, err error) {
 	if !d.token.fault.set(m) {
 		return
 	}
+	d.health.hurry()
 	d.log.ErrorContext(ctx, "the token is out of service", "error", err)
 	data, failed := json.Marshal(m)
 	if failed == nil {

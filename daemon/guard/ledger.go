@@ -40,7 +40,7 @@ type Disk[T Tx] interface {
 	View(ctx context.Context, f func(T) error) error
 }
 
-// Config holds a ledger's parts. All but Unclean and Missing are required.
+// Config holds a ledger's parts. All but Unclean, Missing and Waited are required.
 type Config[T Tx] struct {
 	Disk         Disk[T]
 	MAC          MAC
@@ -51,6 +51,9 @@ type Config[T Tx] struct {
 	Missing      error   // why the TPM's counters could not be opened
 	// Resets reads the TPM's reset count.
 	Resets func(ctx context.Context) (uint32, error)
+	// Waited, when it is set, is told how long each change waited for those
+	// before it.
+	Waited func(time.Duration)
 }
 
 // Ledger carries out every change of attempt counters and records. It keeps a
