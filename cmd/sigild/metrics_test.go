@@ -119,6 +119,17 @@ func TestRulesAskForWhatIsThere(t *testing.T) {
 	text := scrape()
 	m.stop()
 	known, asked := names(text), 0
+	for _, file := range []string{"top.go", "top_test.go"} { // what `sigilctl top` reads
+		asks, err := os.ReadFile("../sigilctl/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name := range names(string(asks)) {
+			if !known[name] && !known[series(name)] {
+				t.Errorf("%s reads %s, which sigild does not have", file, name)
+			}
+		}
+	}
 	for _, file := range []string{"sigild.rules.yml", "sigild.dashboard.json"} {
 		asks, err := os.ReadFile(monitoring + file)
 		if err != nil {
