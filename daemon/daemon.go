@@ -38,6 +38,7 @@ type Options struct {
 	ConfigPath string
 
 	anchorMayDiffer bool // for the command that changes it
+	command         bool // it is opened by an operator's command, and not to serve
 }
 
 // Daemon is a started installation.

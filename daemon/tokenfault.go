@@ -104,9 +104,9 @@ func outOfService(err error) *ipc.Error {
 // ClearTokenFault puts the token back into service. The daemon must be stopped.
 // It returns what was wrong, or "" when nothing was.
 func ClearTokenFault(ctx context.Context, c *Config) (reason string, err error) {
-	db, err := store.Open(c.Store.Path, false)
+	db, err := openStore(c.Store.Path)
 	if err != nil {
-		return "", err
+		return "", stopFirst(err)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	data, err := db.Get(ctx, store.TokenFault)

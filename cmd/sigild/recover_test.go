@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -400,10 +401,28 @@ func TestResealRefuses(t *testing.T) {
 func TestMaintenanceNeedsTheDaemonStopped(t *testing.T) {
 	m := newMeasured(t)
 	m.start()
-	for _, args := range [][]string{{"recover", "--code-fd", "3"}, {"reseal"}} {
-		m.fails("stop it first", m.code, args...)
+	for _, args := range [][]string{{"recover", "--code-fd", "3"}, {"reseal"}, {"check"}, {"clear-token-fault"}, {"forget-refusal"}} {
+		m.fails("stop it first: systemctl stop sigild.socket sigild.service", m.code, args...)
 	}
 	m.stop()
+}
+
+// Another user, and root is one, would leave files that the daemon cannot open.
+func TestMaintenanceNeedsTheDatabasesOwner(t *testing.T) {
+	m := newMeasured(t)
+	if err := errors.Join(os.Remove(m.AuditLog()), os.Chown(m.Dir, 65533, -1)); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"run"}, {"recover", "--code-fd", "3"}, {"reseal"}, {"check"}, {"clear-token-fault"}, {"forget-refusal"}, {"compact"}} {
+		m.fails("belongs to another user", m.code, args...)
+	}
+	if _, err := os.Stat(m.AuditLog()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the audit log was made: %v", err)
+	}
+	if err := os.Chown(m.Dir, os.Getuid(), -1); err != nil {
+		t.Fatal(err)
+	}
+	m.signs()
 }
 
 // Where the PIN comes from a file, the code brings the host key back and the
