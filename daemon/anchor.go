@@ -270,7 +270,7 @@ func (d *Daemon) openLedger(ctx context.Context, mac guard.MAC) error {
 	if err := d.reportLate(ctx); err != nil {
 		return err
 	}
-	parts := d.ledgerParts(found.behind(d.lines.tpm), missing, late)
+	parts := d.meterLedger(d.ledgerParts(found.behind(d.lines.tpm), missing, late))
 	parts.OnRefusal = d.refused
 	l, err := guard.Open(ctx, *parts)
 	if err != nil {

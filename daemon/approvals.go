@@ -30,7 +30,7 @@ type prediction struct {
 
 // ResealOptions say what to do with the states that are approved ahead.
 type ResealOptions struct {
-	Ask Prompt // for token.pin = "prompt"
+	Ask Prompt // for token.pin = "prompt" and "credential:"
 	// PCRs are the values that an update will change; the others are taken
 	// from the present. Empty: approve nothing.
 	PCRs map[int][32]byte
@@ -44,7 +44,7 @@ type ResealOptions struct {
 // the host signs after it without the recovery code. The host must be in an
 // approved state now and the daemon stopped. ErrPrediction.
 func Reseal(ctx context.Context, c *config.Config, o ResealOptions) (err error) {
-	d, err := Open(ctx, c, Options{Ask: o.Ask, Logger: NewLogger(io.Discard, c.Log)})
+	d, err := Open(ctx, c, Options{Ask: o.Ask, Logger: NewLogger(io.Discard, c.Log), command: true})
 	if err != nil {
 		return stopFirst(err)
 	}

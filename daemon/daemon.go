@@ -39,6 +39,7 @@ type Options struct {
 	ConfigPath string
 
 	anchorMayDiffer bool // for the command that changes it
+	command         bool // it is opened by an operator's command, and not to serve
 }
 
 // Daemon is a started installation.
@@ -99,7 +100,7 @@ func Open(ctx context.Context, c *config.Config, o Options) (_ *Daemon, err erro
 	}
 	d.openMetrics()
 	d.guarded = &lateLedger{token: d.token}
-	d.guard = guard.New(meteredRows{d.guarded, d.metrics}, d.token.guardMAC, d.guarded.clock())
+	d.guard = guard.New(meteredRows{d.guarded, d.metrics}, meteredMAC(d.metrics, d.token.guardMAC, nil), d.guarded.clock())
 	d.wallets = d.newService()
 	d.receiver = newReceiver(d.doc.ID, d.token.SignReceipt, d.config.Limits.SealedPINs)
 	d.hard, d.end = context.WithCancel(context.Background())

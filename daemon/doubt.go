@@ -17,6 +17,7 @@ import (
 // asks for what had failed.
 type doubt struct {
 	log  *slog.Logger
+	told func()        // of each beginning and end
 	wake chan struct{} // it holds, and may end by itself: ask
 	now  chan struct{} // ask now, without a pause
 
@@ -25,8 +26,8 @@ type doubt struct {
 	passes bool     // whether a good answer ends it
 }
 
-func newDoubt(log *slog.Logger) *doubt {
-	return &doubt{log: log, wake: make(chan struct{}, 1), now: make(chan struct{}, 1)}
+func newDoubt(log *slog.Logger, told func()) *doubt {
+	return &doubt{log: log, told: told, wake: make(chan struct{}, 1), now: make(chan struct{}, 1)}
 }
 
 // raise takes note of a failed request. passes says that a good answer to the
@@ -40,6 +41,7 @@ func (d *doubt) raise(reason string, cause error, passes bool) {
 		d.found.since, d.found.condition = known.since, known.condition
 	} else {
 		d.found.log(d.log)
+		d.told()
 	}
 	d.mu.Unlock()
 	if passes {
@@ -51,6 +53,9 @@ func (d *doubt) raise(reason string, cause error, passes bool) {
 func (d *doubt) end() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.found != nil {
+		d.told()
+	}
 	d.found = nil
 }
 
@@ -88,6 +93,7 @@ func (d *doubt) answered(asked *finding, err error) bool {
 		}
 		return false
 	}
+	d.told()
 	d.log.Info("no longer degraded", "reason", asked.reason, "after", time.Since(asked.since).Round(time.Millisecond))
 	return true
 }

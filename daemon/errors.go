@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"syscall"
 	"time"
 
 	"github.com/sigild/sigild/daemon/audit"
@@ -297,12 +296,10 @@ func tpmFailure(err error) *ipc.Error {
 
 // diskFailure is for what the disk below the database answered.
 func diskFailure(err error) *ipc.Error {
-	for _, refused := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG, syscall.EIO, syscall.EROFS} {
-		if errors.Is(err, refused) {
-			after := 5.0
-			return &ipc.Error{Code: codeUnavailable, Reason: "diskUnavailable", RetryAfter: &after, Charged: chargeable(err),
-				Message: "the disk is full or fails; nothing is kept that was not acknowledged"}
-		}
+	if !onDisk(err) {
+		return nil
 	}
-	return nil
+	after := 5.0
+	return &ipc.Error{Code: codeUnavailable, Reason: "diskUnavailable", RetryAfter: &after, Charged: chargeable(err),
+		Message: "the disk is full or fails; nothing is kept that was not acknowledged"}
 }

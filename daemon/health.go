@@ -3,7 +3,6 @@ package daemon
 import (
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"strings"
 	"time"
@@ -31,7 +30,7 @@ type condition struct {
 
 // The table. Documentation is generated from it.
 func conditions() []condition {
-	const nothing = "status, listing wallets is refused; nothing is charged"
+	const nothing = "status; listing wallets is refused; nothing is charged"
 	const unlocked = "wallets that are unlocked sign; nothing else; nothing is charged"
 	return []condition{
 		{"tokenAway", true, nothing, "plug the token in, or restore its network; the daemon takes it by itself"},
@@ -42,12 +41,17 @@ func conditions() []condition {
 		{"tokenKeys", true, nothing, "put the right token in: this one does not have this installation's keys as they were made"},
 		{"tokenPIN", true, nothing, "look at token.pin in the configuration and at what it names"},
 		{"tokenRefused", true, nothing, "put the right PIN where token.pin points, then restart"},
-		{"tokenFault", true, nothing, "find out why the token signed wrongly or repeated a nonce; then stop sigild, run `sigild clear-token-fault`, start it"},
+		{"tokenFault", true, nothing, "find out why the token signed wrongly or repeated a nonce; then stop sigild.socket and sigild.service, run `sigild clear-token-fault`, start both"},
 		{"tpmAway", true, unlocked, "look whether another program holds the TPM, and at the kernel's log; the daemon takes it by itself"},
 		{"tpmRefuses", true, unlocked, "look at the TPM's answer in the detail: a lock-out ends by itself or by the owner's tpm2_dictionarylockout"},
 		{"tpmChanged", true, unlocked, "put the right TPM back and restart, or rebuild this host's part with the recovery code"},
-		{"measuredState", true, unlocked, "start the approved system, or approve this state with the policy key"},
-		{"databaseRefused", true, "looking at wallets; nothing that needs a PIN or changes one; nothing is charged", "run `sigild check`: bring the right database back, or accept this one by `sigild check --accept`"},
+		{"measuredState", true, unlocked, "start the approved system; or find the change that explains the PCRs, and bind the host to this state by `sigild recover` with the recovery code"},
+		{tokenProbe, true, nothing, "the token is logged in and does not sign with the probe key: look at the detail, the token's and the module's log"},
+		{tpmProbe, true, unlocked, "the TPM does not tell its clock: look at the detail and at the kernel's log"},
+		{"databaseRefused", true, "looking at wallets; nothing that needs a PIN or changes one; nothing is charged", "stop sigild.socket and sigild.service and run `sigild check`: bring the right database back, or accept this one by `sigild check --accept`"},
+		{databaseRead, true, "status; nothing is charged", "look at the disk: dmesg, df; then `sigild check`, while sigild is stopped, says whether the database is whole"},
+		{databaseWrite, true, "looking at wallets; nothing that needs a PIN, signs or changes one; nothing is charged", "make room on the disk of the database, or mend it: df, dmesg; the daemon looks again by itself"},
+		{auditLog, true, "looking at wallets; nothing is signed or changed, since nothing that was not audited leaves", "make room on the disk of the audit log, or mend it: df, dmesg; the daemon goes on by itself"},
 		{"kms", false, "everything but new wallets", "look at the detail: network, credentials, clock, quota of KMS; the daemon asks again by itself, at least every 45 s"},
 		{"entropy", false, "everything but new wallets", "look at the source that the detail names"},
 	}
@@ -80,42 +84,26 @@ type finding struct {
 	detail string
 }
 
-// log tells an operator of the condition.
-func (f *finding) log(to *slog.Logger) {
-	to.Warn("degraded", "reason", f.reason, "since", f.since.UTC().Truncate(time.Second), "detail", f.detail,
-		"works", f.works, "action", f.action)
-}
-
-// logChanges returns a function that logs the conditions that are new since its
-// last call, and the end of all. One goroutine calls it.
-func (h *health) logChanges() func() {
-	known := map[string]bool{}
-	return func() {
-		now := map[string]bool{}
-		for _, f := range h.reported() { // a doubt speaks for itself
-			now[f.reason] = true
-			if !known[f.reason] {
-				f.log(h.daemon.log)
-			}
-		}
-		if len(now) == 0 && len(known) > 0 {
-			h.daemon.log.Info("no longer degraded")
-		}
-		known = now
-	}
-}
-
-// health knows what is wrong. It touches no device.
+// health knows what is wrong. It touches no device. What it says is one and the
+// same in sigild_status, the service manager's READY and STATUS, and the metrics.
 type health struct {
 	daemon *Daemon
 
-	source *doubt // the last creation failed because of it
-	token  *doubt // the token works, and answered a request with an error
+	source *doubt   // the last creation failed because of it
+	token  *doubt   // the token works, and answered a request with an error
+	probed outcomes // how the daemon's own probes ended
+	// changed has the probes asked now, and what is wrong told anew.
+	changed chan struct{}
 }
 
 func newHealth(d *Daemon) *health {
-	return &health{daemon: d, source: newDoubt(d.log), token: newDoubt(d.log)}
+	h := &health{daemon: d, changed: make(chan struct{}, 1)}
+	h.source, h.token = newDoubt(d.log, h.hurry), newDoubt(d.log, h.hurry)
+	return h
 }
+
+// hurry says that something changed of which somebody should be told.
+func (h *health) hurry() { tell(h.changed) }
 
 // findings lists everything that holds now.
 func (h *health) findings() []finding {
@@ -128,9 +116,23 @@ func (h *health) findings() []finding {
 	return list
 }
 
-// reported are the conditions that the devices' supervision and the guard report.
+// reported are the conditions that the devices' supervision and the guard
+// report, and the failures of probes that they do not explain.
 func (h *health) reported() []finding {
-	return append(append(h.tokenFindings(), h.tpmFindings()...), h.guardFindings()...)
+	list := append(append(h.tokenFindings(), h.tpmFindings()...), h.guardFindings()...)
+	return append(list, h.unexplained(list)...)
+}
+
+// stateOf sums findings up.
+func stateOf(found []finding) string {
+	state := stateReady
+	for _, f := range found {
+		if f.failing {
+			return stateFailing
+		}
+		state = stateDegraded
+	}
+	return state
 }
 
 func (h *health) tokenFindings() (list []finding) {
@@ -224,17 +226,12 @@ func (h *health) tokenErred(err error) {
 
 // report gives state and reasons for the wire.
 func (h *health) report() (state string, reasons []ipc.StatusReason) {
-	state = stateReady
-	for _, f := range h.findings() {
-		if f.failing {
-			state = stateFailing
-		} else if state == stateReady {
-			state = stateDegraded
-		}
+	found := h.findings()
+	for _, f := range found {
 		reasons = append(reasons, ipc.StatusReason{Reason: f.reason, Since: ipc.At(f.since), Detail: f.detail,
 			Works: f.works, Action: f.action})
 	}
-	return state, reasons
+	return stateOf(found), reasons
 }
 
 func hungText(h hsm.Hang) string {

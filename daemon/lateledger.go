@@ -160,8 +160,7 @@ func (c lineCounter) Increment(ctx context.Context) (n uint64, err error) {
 	}
 	n, err = c.Counter.Increment(ctx)
 	if err != nil && ctx.Err() == nil && c.line.suspect(err) {
-		c.line.gate.set(err)
-		c.line.kick()
+		c.line.shut(err)
 	}
 	return n, gone(err)
 }

@@ -55,6 +55,7 @@ func (d *Daemon) prepareDevices(doc *document) error {
 	})
 	d.token.line, d.lines = l.token, l
 	d.health = newHealth(d)
+	l.tpm.told = d.health.hurry
 	return errors.Join(err, d.readTokenFault())
 }
 
@@ -94,6 +95,9 @@ func (d *Daemon) startDevices(ctx context.Context) error {
 		return cause
 	}
 	l.group.Go(func() { l.ended <- l.token.Run(running) })
+	if d.options.command {
+		waiting = ctx // a person may be typing
+	}
 	state := l.token.Settled(waiting)
 	if state.Phase == hsm.Refused {
 		err := <-l.ended
@@ -138,7 +142,7 @@ func (d *Daemon) unlockToken(ctx context.Context, t *hsm.Token) error {
 	pin, err := d.recallPIN(ctx)
 	defer func() { clear(pin) }()
 	if err == nil && pin == nil {
-		pin, err = tokenPIN(ctx, d.config.Token, d.unsealPIN, d.options.Ask)
+		pin, err = tokenPIN(ctx, d.config.Token, pinSources{d.unsealPIN, d.options.Ask, d.options.command})
 	}
 	if err != nil {
 		return fmt.Errorf("token PIN: %w", err)

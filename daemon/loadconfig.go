@@ -24,7 +24,8 @@ func LoadConfig(path string) (*Config, error) {
 	return c, nil
 }
 
-// NewLogger writes to w at the configured level, in the configured form.
+// NewLogger writes to w at the configured level, in the configured form, and with
+// priorities where w is systemd's journal.
 func NewLogger(w io.Writer, l config.Log) *slog.Logger {
 	log, _ := NewLeveledLogger(w, l)
 	return log
@@ -35,8 +36,9 @@ func NewLeveledLogger(w io.Writer, l config.Log) (*slog.Logger, *slog.LevelVar) 
 	level := new(slog.LevelVar)
 	level.Set(levelOf(l))
 	options := &slog.HandlerOptions{Level: level}
+	form := func(w io.Writer) slog.Handler { return slog.NewTextHandler(w, options) }
 	if l.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, options)), level
+		form = func(w io.Writer) slog.Handler { return slog.NewJSONHandler(w, options) }
 	}
-	return slog.New(slog.NewTextHandler(w, options)), level
+	return slog.New(newJournalHandler(w, form)), level
 }

@@ -140,9 +140,9 @@ func (l *loginMarks) write(ctx context.Context, m []byte) error {
 // ForgetRefusal lets the token's user PIN be tried once more after a refusal.
 // The daemon must be stopped. It reports whether there was a refusal.
 func ForgetRefusal(ctx context.Context, c *Config) (was bool, err error) {
-	db, err := store.Open(c.Store.Path, false)
+	db, err := openStore(c.Store.Path)
 	if err != nil {
-		return false, err
+		return false, stopFirst(err)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	data, err := db.Get(ctx, store.Login)

@@ -3,12 +3,14 @@ package daemon
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/sigild/sigild/daemon/entropy"
 	"github.com/sigild/sigild/daemon/guard"
 	"github.com/sigild/sigild/daemon/metrics"
 	"github.com/sigild/sigild/daemon/seal"
+	"github.com/sigild/sigild/daemon/store"
 	"github.com/sigild/sigild/daemon/wallet"
 )
 
@@ -110,25 +112,14 @@ func (f meteredFactors) Host(ctx context.Context, message []byte) ([32]byte, err
 	return metered(f.m, metrics.TPM, func() ([32]byte, error) { return f.Factors.Host(ctx, message) })
 }
 
+// meteredStore times what goes round the ledger; see ledgerMeter.
 type meteredStore struct {
 	wallet.Store
 	m *metrics.Metrics
 }
 
-func (s meteredStore) Create(ctx context.Context, w wallet.NewWallet) error {
-	return meteredErr(s.m, metrics.Store, func() error { return s.Store.Create(ctx, w) })
-}
-
 func (s meteredStore) Record(ctx context.Context, id seal.ID) ([]byte, error) {
 	return metered(s.m, metrics.Store, func() ([]byte, error) { return s.Store.Record(ctx, id) })
-}
-
-func (s meteredStore) Replace(ctx context.Context, c wallet.Change) error {
-	return meteredErr(s.m, metrics.Store, func() error { return s.Store.Replace(ctx, c) })
-}
-
-func (s meteredStore) Remove(ctx context.Context, r wallet.Removal) error {
-	return meteredErr(s.m, metrics.Store, func() error { return s.Store.Remove(ctx, r) })
 }
 
 func (s meteredStore) Nonce(ctx context.Context, key, value [16]byte) (*[16]byte, error) {
@@ -144,9 +135,67 @@ func (r meteredRows) Row(ctx context.Context, id [16]byte) ([]byte, error) {
 	return metered(r.m, metrics.Store, func() ([]byte, error) { return r.Rows.Row(ctx, id) })
 }
 
-// SwapRow's time is that of the disk and, for a step, of the TPM's counter.
-func (r meteredRows) SwapRow(ctx context.Context, id [16]byte, prev, next []byte, step bool) error {
-	return meteredErr(r.m, metrics.Store, func() error { return r.Rows.SwapRow(ctx, id, prev, next, step) })
+// ledgerMeter times the parts of a change apart: the wait for its turn, the
+// disk, the token's MAC of the guard root, and the step of the TPM's counter.
+type ledgerMeter struct {
+	m *metrics.Metrics
+	// inMAC is all the time so far that MACs of the guard root took, in
+	// nanoseconds. They are made while the database is held for writing, by one
+	// change at a time.
+	inMAC atomic.Int64
+}
+
+// meterLedger puts the clocks around a ledger's parts.
+func (d *Daemon) meterLedger(p *ledgerParts) *ledgerParts {
+	l := &ledgerMeter{m: d.metrics}
+	p.Disk, p.MAC, p.Waited = meteredDisk{p.Disk, l}, meteredMAC(d.metrics, p.MAC, &l.inMAC), l.waited
+	p.Anchor, p.Unclean = l.counter(p.Anchor), l.counter(p.Unclean)
+	return p
+}
+
+// meteredMAC is the token's work for the guard; also gets the time, if it is set.
+func meteredMAC(m *metrics.Metrics, mac guard.MAC, also *atomic.Int64) guard.MAC {
+	return func(ctx context.Context, message []byte) ([32]byte, error) {
+		begin := time.Now()
+		sum, err := mac(ctx, message)
+		took := time.Since(begin)
+		if also != nil {
+			also.Add(int64(took))
+		}
+		m.Took(metrics.Token, took)
+		return sum, err
+	}
+}
+
+func (l *ledgerMeter) waited(d time.Duration) { l.m.Took(metrics.Queue, d) }
+
+func (l *ledgerMeter) counter(c guard.Counter) guard.Counter {
+	if c == nil {
+		return nil
+	}
+	return meteredCounter{c, l.m}
+}
+
+// meteredDisk is the database as the ledger writes it.
+type meteredDisk struct {
+	guard.Disk[*store.Tx]
+	meter *ledgerMeter
+}
+
+func (d meteredDisk) Update(ctx context.Context, f func(*store.Tx) error) error {
+	begin, before := time.Now(), d.meter.inMAC.Load()
+	err := d.Disk.Update(ctx, f)
+	d.meter.m.Took(metrics.Store, time.Since(begin)-time.Duration(d.meter.inMAC.Load()-before))
+	return err
+}
+
+type meteredCounter struct {
+	guard.Counter
+	m *metrics.Metrics
+}
+
+func (c meteredCounter) Increment(ctx context.Context) (uint64, error) {
+	return metered(c.m, metrics.TPM, func() (uint64, error) { return c.Counter.Increment(ctx) })
 }
 
 type meteredAudit struct {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sigild/sigild/daemon/entropy"
 	"github.com/sigild/sigild/daemon/guard"
 	"github.com/sigild/sigild/daemon/metrics"
 	"github.com/sigild/sigild/daemon/wallet"
@@ -17,11 +18,13 @@ import (
 
 // openMetrics makes the set of metrics, before anything that is counted.
 func (d *Daemon) openMetrics() {
-	d.metrics = metrics.New(d.options.Version, slices.Collect(maps.Keys(d.methods())), d.config.Sources())
+	d.metrics = metrics.New(d.metricLabels())
 	d.metrics.Counter("sigild_token_sessions_opened_total", "PKCS#11 sessions opened.",
 		func() float64 { return float64(d.lines.token.Stats().Opened) })
 	d.metrics.Counter("sigild_token_sessions_closed_total", "PKCS#11 sessions closed, most of them after a failure.",
 		func() float64 { return float64(d.lines.token.Stats().Closed) })
+	d.metrics.Counter("sigild_token_sessions_replaced_total", "PKCS#11 sessions opened in the place of one that failed or was lost.",
+		func() float64 { return float64(d.lines.token.Stats().Replaced) })
 	d.metrics.Gauge("sigild_token_sessions_open", "PKCS#11 sessions that are open.",
 		func() float64 { s := d.lines.token.Stats(); return float64(s.Opened - s.Closed) })
 	d.metrics.Gauge("sigild_unlocked_wallets", "Wallets whose keys stay in the token by an unlock.",
@@ -33,6 +36,21 @@ func (d *Daemon) openMetrics() {
 	d.metrics.Gauge("sigild_unlocked_wallets_of_one_uid_limit", "How many wallets of one uid may be unlocked at a time.",
 		func() float64 { return float64(d.config.Limits.UnlocksOfUID()) })
 	d.anchorMetrics()
+}
+
+// metricLabels are the values that labels may have, all of them known beforehand.
+func (d *Daemon) metricLabels() metrics.Labels {
+	l := metrics.Labels{Version: d.options.Version, Methods: slices.Collect(maps.Keys(d.methods())), Sources: d.config.Sources()}
+	for _, a := range advices() {
+		l.Errors = append(l.Errors, a.reason)
+	}
+	for _, c := range conditions() {
+		l.Conditions = append(l.Conditions, c.reason)
+	}
+	for _, r := range entropy.Reasons() {
+		l.SourceReasons = append(l.SourceReasons, r.String())
+	}
+	return l
 }
 
 // orderlyFlush is how many steps of an orderly counter known TPMs take between
@@ -76,7 +94,7 @@ func (d *Daemon) meter(c wallet.Config) wallet.Config {
 
 // countRequest is the part of logRequest that is for the metrics.
 func (d *Daemon) countRequest(r ipc.RequestInfo) {
-	result := "ok"
+	result := metrics.OK
 	if r.Err != nil {
 		if result = ipc.ReasonOf(r.Err); result == "" {
 			result = ipc.ReasonInternal
@@ -85,22 +103,16 @@ func (d *Daemon) countRequest(r ipc.RequestInfo) {
 	d.metrics.Request(r.Method, result, r.Duration)
 }
 
-// observed keeps in the metrics which probes fail and which conditions hold.
-func (d *Daemon) observed(failing map[string]bool) {
-	ready := true
-	for name, is := range failing {
-		d.metrics.Degraded(name, is)
-		ready = ready && !is
-	}
+// observed keeps in the metrics which conditions hold.
+func (d *Daemon) observed(found []finding) {
 	holds := map[string]bool{}
-	for _, f := range d.health.findings() {
+	for _, f := range found {
 		holds[f.reason] = true
-		ready = ready && !f.failing
 	}
 	for _, c := range conditions() {
 		d.metrics.Degraded(c.reason, holds[c.reason])
 	}
-	d.metrics.Ready(ready)
+	d.metrics.Ready(stateOf(found) != stateFailing)
 }
 
 // serveMetrics answers scrapes until ctx ends, where the configuration wants it.

@@ -25,28 +25,47 @@ var ErrPINSource = errors.New("the token's PIN is not kept as it must be")
 // maxTokenPIN is the longest PIN that is read from a file or a prompt.
 const maxTokenPIN = 1024
 
+// pinQuestion is what a person is asked for the token's PIN by.
+const pinQuestion = "User PIN of the token"
+
+// pinSources are what gives the token's user PIN, as the configuration says.
+type pinSources struct {
+	unseal func(context.Context) ([]byte, error)
+	ask    Prompt
+	// command says that this is an operator's command and not the service: it
+	// has no credential of systemd's, and the operator is there to be asked.
+	command bool
+}
+
 // tokenPIN gives the token's user PIN from where the configuration says. The
 // caller wipes it.
-func tokenPIN(ctx context.Context, c config.Token, unseal func(context.Context) ([]byte, error), ask Prompt) ([]byte, error) {
+func tokenPIN(ctx context.Context, c config.Token, from pinSources) ([]byte, error) {
 	switch kind, name := c.PINSource(); kind {
 	case "tpm":
-		return unseal(ctx)
+		return from.unseal(ctx)
 	case "prompt":
-		return ask(ctx, "User PIN of the token")
+		return from.ask(ctx, pinQuestion)
 	case "file":
 		return readSecret(name)
 	case "credential":
 		dir := os.Getenv("CREDENTIALS_DIRECTORY")
-		if dir == "" {
-			return nil, fmt.Errorf("token.pin names the systemd credential %q, but systemd gave none (CREDENTIALS_DIRECTORY is not set)", name)
+		switch {
+		case dir != "":
+			return readCredential(dir, name)
+		case from.command:
+			return from.ask(ctx, pinQuestion)
 		}
-		pin, err := readSecret(filepath.Join(dir, name))
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) { // an empty folder is not even ours to look into
-			return nil, fmt.Errorf("systemd gave this service no credential %q (is /etc/credstore.encrypted/%[1]s there?): %w", name, err)
-		}
-		return pin, err
+		return nil, fmt.Errorf("%w: token.pin names the systemd credential %q, but systemd gave none (CREDENTIALS_DIRECTORY is not set)", ErrPINSource, name)
 	}
 	return nil, errors.New("token.pin names no source")
+}
+
+func readCredential(dir, name string) ([]byte, error) {
+	pin, err := readSecret(filepath.Join(dir, name))
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) { // an empty folder is not even ours to look into
+		return nil, fmt.Errorf("systemd gave this service no credential %q (is /etc/credstore.encrypted/%[1]s there?): %w", name, err)
+	}
+	return pin, err
 }
 
 // readSecret reads a file that nobody but its owner may read or write. The

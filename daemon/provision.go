@@ -148,8 +148,8 @@ func (p *provisioning) say(format string, args ...any) {
 
 // tokenPIN gets the user PIN; the TPM cannot give it yet.
 func (p *provisioning) tokenPIN(ctx context.Context) ([]byte, error) {
-	ask := func(ctx context.Context) ([]byte, error) { return p.options.Ask(ctx, "User PIN of the token") }
-	pin, err := tokenPIN(ctx, p.config.Token, ask, p.options.Ask)
+	ask := func(ctx context.Context) ([]byte, error) { return p.options.Ask(ctx, pinQuestion) }
+	pin, err := tokenPIN(ctx, p.config.Token, pinSources{ask, p.options.Ask, true})
 	if err != nil {
 		return nil, err
 	}

@@ -136,9 +136,9 @@ func (r *recovery) tokenPIN(ctx context.Context) ([]byte, error) {
 		if pin := r.hosts[len(r.hosts)-1].TokenPIN; len(pin) > 0 {
 			return bytes.Clone(pin), nil
 		}
-		return r.options.Ask(ctx, "User PIN of the token")
+		return r.options.Ask(ctx, pinQuestion)
 	}
-	return tokenPIN(ctx, r.config.Token, kept, r.options.Ask)
+	return tokenPIN(ctx, r.config.Token, pinSources{kept, r.options.Ask, true})
 }
 
 // rebind makes the TPM's objects anew under the present state.

@@ -67,6 +67,7 @@ func (d *Daemon) reportToken(s hsm.SupervisorState) {
 	if d.lines.verified.Load() { // before, it may be another token's keys that do not match
 		d.condemn(s.Cause)
 	}
+	d.health.hurry()
 	if s.Phase == hsm.Ready {
 		d.health.token.hurry()
 		d.log.Info("the token can be used", "recoveries", s.Recoveries)

@@ -25,11 +25,12 @@ func (d *Daemon) identityKey() []byte {
 	return b
 }
 
-// status answers without touching a device.
+// status answers without touching a device, and also where the database cannot
+// be read: that is the time when somebody asks.
 func (d *Daemon) status(ctx context.Context, c *call[ipc.StatusParams]) (*ipc.StatusResult, error) {
 	wallets, err := d.db.Count(ctx)
-	if err != nil {
-		return nil, err
+	if err != nil && ctx.Err() == nil {
+		d.health.probed.set(databaseRead, err)
 	}
 	k := d.config.PIN
 	state, reasons := d.health.report()

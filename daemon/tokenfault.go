@@ -97,6 +97,7 @@ func (t *token) Distrust(cause error) {
 
 // keepTokenFault writes down that the token is out of service.
 func (d *Daemon) keepTokenFault(m *faultMark) {
+	d.health.hurry()
 	d.log.Error("the token is out of service", "error", m.Reason)
 	data, failed := json.Marshal(m)
 	if failed == nil {
@@ -112,6 +113,7 @@ func (d *Daemon) keepTokenFault(m *faultMark) {
 // failed is looked into.
 func (d *Daemon) inspect(err error) {
 	d.health.tokenErred(err)
+	d.health.diskErred(err)
 	d.condemn(err)
 }
 
@@ -134,9 +136,9 @@ func outOfService(err error) *ipc.Error {
 // ClearTokenFault puts the token back into service. The daemon must be stopped.
 // It returns what was wrong, or "" when nothing was.
 func ClearTokenFault(ctx context.Context, c *Config) (reason string, err error) {
-	db, err := store.Open(c.Store.Path, false)
+	db, err := openStore(c.Store.Path)
 	if err != nil {
-		return "", err
+		return "", stopFirst(err)
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
 	data, err := db.Get(ctx, store.TokenFault)

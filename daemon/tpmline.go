@@ -30,12 +30,13 @@ type tpmLine struct {
 	hosts []*tpm.HMACKey
 	log   *slog.Logger
 	gate  *gate
+	told  func() // of each change of what the gate says
 	chip  atomic.Pointer[tpm.Info]
 	wake  chan struct{}
 }
 
 func newTPMLine(t *tpm.TPM, log *slog.Logger) *tpmLine {
-	return &tpmLine{tpm: t, log: log, wake: make(chan struct{}, 1),
+	return &tpmLine{tpm: t, log: log, wake: make(chan struct{}, 1), told: func() {},
 		gate: newGate(fmt.Errorf("%w: it was not opened yet", tpm.ErrUnavailable))}
 }
 
@@ -56,8 +57,7 @@ func (l *tpmLine) do(ctx context.Context, call func(context.Context) error) erro
 		if err == nil || ctx.Err() != nil || !l.suspect(err) {
 			return err
 		}
-		l.gate.set(err)
-		l.kick()
+		l.shut(err)
 		if again || !passing(err) {
 			return err
 		}
@@ -72,6 +72,14 @@ func (l *tpmLine) suspect(err error) bool {
 
 // passing reports whether a fault may be over within the patience of a caller.
 func passing(err error) bool { return errors.Is(err, tpm.ErrUnavailable) }
+
+// shut keeps callers off a TPM that failed one of them, and has it looked after.
+func (l *tpmLine) shut(cause error) {
+	if l.gate.set(cause) {
+		l.told()
+	}
+	l.kick()
+}
 
 func (l *tpmLine) kick() {
 	select {
@@ -89,6 +97,7 @@ func (l *tpmLine) run(ctx context.Context) {
 		}
 		if l.gate.set(err) {
 			l.report(ctx, err)
+			l.told()
 		}
 		if err == nil {
 			attempt = -1

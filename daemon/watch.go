@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	manager "github.com/coreos/go-systemd/v22/daemon"
 
@@ -17,148 +18,178 @@ import (
 // context ended.
 var errHung = errors.New("does not come back")
 
-// probe is one thing that a healthy daemon can do at any time.
-type probe struct {
-	name     string
-	run      func(context.Context) error
-	patience time.Duration // how long it may hang before the watchdog starves
-}
-
-// probes are a signature by the token's probe key, a command of the TPM, and a
-// read of the database. A device may answer again after long, and then nothing was
-// lost; a restart would lose every unlocked wallet.
-func (d *Daemon) probes() []probe {
-	devices := time.Duration(d.config.Watchdog.DeviceHang)
-	return []probe{
-		{"token", d.probeToken, devices},
-		{"tpm", d.lines.tpm.probe, devices},
-		{"store", func(ctx context.Context) error { _, err := d.db.Count(ctx); return err }, 0},
-	}
-}
-
-func (d *Daemon) probeToken(ctx context.Context) error {
-	c, err := d.lines.token.Connection(ctx)
-	if err != nil {
-		return err
-	}
-	err = c.Keys(d.token.newest.Token).ProbeSign(ctx)
-	d.condemn(err)
-	return err
-}
-
-// Without a watchdog the probes run at this pace.
 const (
+	// Without a watchdog the probes run at this pace.
 	probeEvery   = 10 * time.Second
 	probeTimeout = 5 * time.Second
+	// seldomEvery is how many rounds' time is between two questions to a probe
+	// that is asked seldom: a minute.
+	seldomEvery = 6
+	// While something is wrong the rounds follow each other faster, and never
+	// more closely than shortestPause.
+	failingEvery  = time.Second
+	shortestPause = 50 * time.Millisecond
 )
 
-// watcher runs the probes and tells the service manager what they say: READY
-// once all of them passed, STATUS when something changed, and a sign of life
-// for the watchdog in each round.
+// watcher runs the probes and tells the service manager what is wrong, by them
+// and by all else that the daemon knows: READY once wallets can be used, STATUS
+// when something changed, and a sign of life for the watchdog in each round.
 //
 // A device that answers with an error, or is not there, does not starve the
-// watchdog: a restart would not bring it back. One that does not answer at all
-// does, once it has hung for its patience: its probe takes whichever session is
-// free, so by then no session is left.
+// watchdog: a restart would not bring it back. Calls that hang in all sessions of
+// a kind do, once they have for watchdog.device_hang: only a new process is rid of
+// them. A TPM that hangs is left by each command after tpm.timeout, so that it is
+// away and not hung: to open it again is all that a restart could do.
 type watcher struct {
-	notify   notifier
-	log      *slog.Logger
-	probes   []*probing
-	every    time.Duration
-	timeout  time.Duration
-	limit    time.Duration                 // how long a probe may hang at least; 0: there is no watchdog
-	observe  func(failing map[string]bool) // each probe's last outcome
+	notify  notifier
+	health  *health
+	probes  []*probing
+	every   time.Duration
+	timeout time.Duration
+	limit   time.Duration   // how long a probe may hang at least; 0: there is no watchdog
+	observe func([]finding) // all that holds, after each round
+
 	ready    bool
+	failing  bool // something was wrong in the last round
 	reported string
 }
 
 func (d *Daemon) newWatcher() *watcher {
 	n := notifier{d.log}
-	w := &watcher{notify: n, log: d.log, every: probeEvery, timeout: probeTimeout}
+	w := &watcher{notify: n, health: d.health, every: probeEvery, timeout: probeTimeout}
 	changes := d.health.logChanges()
-	w.observe = func(failing map[string]bool) { d.observed(failing); changes() }
+	w.observe = func(found []finding) { d.observed(found); changes() }
 	if dog := n.watchdog(); dog > 0 {
 		w.every, w.timeout, w.limit = min(dog/4, probeEvery), min(dog/4, probeTimeout), dog/2
 	}
 	for _, p := range d.probes() {
-		w.probes = append(w.probes, &probing{probe: p, answered: time.Now()})
+		w.probes = append(w.probes, &probing{probe: p, asked: time.Now(), answered: time.Now()})
 	}
 	return w
 }
 
 // run probes until ctx ends.
 func (w *watcher) run(ctx context.Context) {
-	turn := time.NewTicker(w.every)
-	defer turn.Stop()
 	for {
 		w.round(ctx)
-		select {
-		case <-turn.C:
-		case <-ctx.Done():
+		if !w.pause(ctx, shortestPause, nil) || !w.pause(ctx, w.turn(), w.health.changed) {
 			return
 		}
 	}
 }
 
-// round asks every probe at the same time and reports.
+// turn is the pause between two rounds.
+func (w *watcher) turn() time.Duration {
+	if w.failing {
+		return min(w.every, failingEvery)
+	}
+	return w.every
+}
+
+// pause waits, or until somebody hurries it, and reports whether to go on.
+func (w *watcher) pause(ctx context.Context, d time.Duration, hurry <-chan struct{}) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-hurry:
+	case <-ctx.Done():
+		return false
+	}
+	return true
+}
+
+// round asks every probe that is due at the same time, and reports.
 func (w *watcher) round(ctx context.Context) {
 	var all sync.WaitGroup
 	for _, p := range w.probes {
-		all.Go(func() { p.ask(ctx, w.timeout) })
+		if w.due(p) {
+			all.Go(func() { p.ask(ctx, w.timeout) })
+		}
 	}
 	all.Wait()
 	if ctx.Err() != nil {
 		return // the probes failed because the daemon ends
 	}
-	var problems []string
-	failing := map[string]bool{}
 	for _, p := range w.probes {
-		failing[p.name] = p.err != nil
-		if p.err != nil {
-			problems = append(problems, p.name+": "+p.err.Error())
-		}
+		p.tell(&w.health.probed)
 	}
-	w.observe(failing)
-	w.report(problems)
+	found := w.health.findings()
+	w.failing = len(found) > 0
+	w.observe(found)
+	w.report(found)
 	if w.limit > 0 && w.alive() {
 		w.notify.say(manager.SdNotifyWatchdog)
 	}
 }
 
+// due reports whether a probe is asked in this round. The first question to one
+// that is asked seldom comes after the time between two: a start writes anyway.
+func (w *watcher) due(p *probing) bool {
+	_, failed := w.health.probed.look(p.name)
+	return !p.seldom || failed || time.Since(p.asked) >= seldomEvery*w.every
+}
+
 // alive reports whether every probe answered within its patience, if only by an
-// error.
+// error, but those that wait for a disk.
 func (w *watcher) alive() bool {
 	for _, p := range w.probes {
-		if time.Since(p.answered) > max(w.limit, p.patience) {
+		if !p.disk && time.Since(p.answered) > max(w.limit, p.patience) {
 			return false
 		}
 	}
 	return true
 }
 
-func (w *watcher) report(problems []string) {
-	text := "ready"
-	if len(problems) > 0 {
-		text = "degraded: " + strings.Join(problems, "; ")
-		if !w.ready {
-			text = "not ready yet: " + strings.Join(problems, "; ")
-		}
-	}
-	if text == w.reported {
-		return
-	}
-	level := slog.LevelInfo
-	if len(problems) > 0 {
-		level = slog.LevelWarn
-	}
-	w.log.Log(context.Background(), level, "probes", "state", text)
-	w.reported = text
-	if !w.ready && len(problems) == 0 {
+// report says READY once, when wallets can be used, and each change of the text.
+func (w *watcher) report(found []finding) {
+	state := stateOf(found)
+	words := []string{statusLine(statusText(state, found))}
+	switch {
+	case w.ready:
+	case state == stateFailing:
+		words = []string{statusLine(statusText("not ready yet", found))}
+	default:
 		w.ready = true
-		w.notify.say(manager.SdNotifyReady, statusLine(text))
-		return
+		words = append([]string{manager.SdNotifyReady}, words...)
 	}
-	w.notify.say(statusLine(text))
+	if text := strings.Join(words, "\n"); text != w.reported {
+		w.reported = text
+		w.notify.say(words...)
+	}
+}
+
+const (
+	// maxDetail bounds what a status says of one finding, in runes, and
+	// maxStatus all of it: systemd drops a message of over 4096 bytes.
+	maxDetail = 200
+	maxStatus = 800
+)
+
+// statusText is a state with its reasons, in one line.
+func statusText(state string, found []finding) string {
+	var words []string
+	for _, f := range found {
+		words = append(words, f.reason+": "+cut(f.detail, maxDetail))
+	}
+	if len(words) == 0 {
+		return state
+	}
+	return cut(state+": "+strings.Join(words, "; "), maxStatus)
+}
+
+// cut keeps the beginning of a text, without what is not to be shown in a line.
+func cut(text string, most int) string {
+	runes := []rune(strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, text))
+	if len(runes) <= most {
+		return string(runes)
+	}
+	return string(runes[:most-1]) + "…"
 }
 
 // probing is a probe with its last outcome. One round at a time uses it.
@@ -166,6 +197,8 @@ type probing struct {
 	probe
 	pending  chan error // of a call that has not come back; nil: none
 	err      error
+	fresh    bool      // err is of this round
+	asked    time.Time // last
 	answered time.Time // of the last answer, good or bad
 }
 
@@ -189,12 +222,46 @@ func (p *probing) ask(ctx context.Context, timeout time.Duration) {
 	case <-patience.C:
 		p.err = errHung
 	}
+	p.asked, p.fresh = time.Now(), true
 	if !hung(p.err) {
 		p.answered = time.Now()
 	}
 }
 
+// tell writes down how the probe ended, if it was asked in this round.
+func (p *probing) tell(to *outcomes) {
+	if p.fresh {
+		to.set(p.name, p.err)
+	}
+	p.fresh = false
+}
+
 // hung reports whether a probe got no answer at all.
 func hung(err error) bool {
 	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, errHung) || errors.Is(err, hsm.ErrHung)
+}
+
+// logChanges returns a function that logs the conditions that are new since its
+// last call, and the end of all. One goroutine calls it.
+func (h *health) logChanges() func() {
+	known := map[string]bool{}
+	return func() {
+		now := map[string]bool{}
+		for _, f := range h.reported() { // a doubt speaks for itself
+			now[f.reason] = true
+			if !known[f.reason] {
+				f.log(h.daemon.log)
+			}
+		}
+		if len(now) == 0 && len(known) > 0 {
+			h.daemon.log.Info("no longer degraded")
+		}
+		known = now
+	}
+}
+
+// log tells an operator of the condition.
+func (f *finding) log(to *slog.Logger) {
+	to.Warn("degraded", "reason", f.reason, "since", f.since.UTC().Truncate(time.Second), "detail", f.detail,
+		"works", f.works, "action", f.action)
 }

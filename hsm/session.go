@@ -27,6 +27,7 @@ type session struct {
 	handle  sessionHandle
 	life    *life // nil when no session is open
 	suspect bool  // close it after this call
+	used    bool  // one was open here before
 
 	call stopwatch // runs while a call is in the module
 }
@@ -51,6 +52,10 @@ func (s *session) open() error {
 	}
 	s.handle, s.life = h, &life{epoch: epoch}
 	t.counts.opened.Add(1)
+	if s.used {
+		t.counts.replaced.Add(1)
+	}
+	s.used = true
 	if t.loggedIn.Load() && !s.usable() {
 		s.close()
 		return ErrNotLoggedIn

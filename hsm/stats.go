@@ -6,15 +6,18 @@ import "sync/atomic"
 type Stats struct {
 	Opened uint64
 	Closed uint64
+	// Replaced are those opened in the place of one that had failed, or was lost
+	// with the log-in.
+	Replaced uint64
 }
 
 // counts are the running numbers of Stats.
-type counts struct{ opened, closed atomic.Uint64 }
+type counts struct{ opened, closed, replaced atomic.Uint64 }
 
 // Stats gives the numbers as they are now. It calls no function of the module.
 func (t *Token) Stats() Stats {
 	closed := t.counts.closed.Load() // first, so that it is never the larger one
-	return Stats{Opened: t.counts.opened.Load(), Closed: closed}
+	return Stats{Opened: t.counts.opened.Load(), Closed: closed, Replaced: t.counts.replaced.Load()}
 }
 
 // Stats gives the sum over all openings of the token. A call that a lost module
@@ -25,7 +28,7 @@ func (s *Supervisor) Stats() Stats {
 	s.mu.Unlock()
 	if c != nil && c.Token.open() {
 		now := c.Token.Stats()
-		sum.Opened, sum.Closed = sum.Opened+now.Opened, sum.Closed+now.Closed
+		sum = sum.plus(now)
 	}
 	return sum
 }
@@ -34,8 +37,11 @@ func (s *Supervisor) Stats() Stats {
 func (s *Supervisor) count(of Stats) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.counted.Opened += of.Opened
-	s.counted.Closed += of.Closed
+	s.counted = s.counted.plus(of)
+}
+
+func (s Stats) plus(o Stats) Stats {
+	return Stats{s.Opened + o.Opened, s.Closed + o.Closed, s.Replaced + o.Replaced}
 }
 
 // open reports whether Close has not begun.

@@ -6,10 +6,14 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -26,27 +30,86 @@ func (h *host) pinFrom(source string) (before string) {
 	return string(good)
 }
 
+// A PIN that the token refused ends the service for good, also while clients
+// keep connecting, and however long a start takes.
 func (h *host) wrongTokenPIN(t *testing.T) {
 	wrong := make([]byte, 16)
 	rand.Read(wrong) // a weak one would leave a mark that fits every PIN
 	h.write("/etc/sigild/pin", hex.EncodeToString(wrong), 0o400)
 	h.must(nil, "chown", "sigild", "/etc/sigild/pin")
 	good := h.pinFrom("file:/etc/sigild/pin")
-	if out, err := h.try(nil, "systemctl", "restart", "sigild.service"); err == nil {
-		t.Errorf("the service started with a wrong PIN: %s", out)
+	const slow = "/etc/systemd/system/sigild.service.d/slow.conf"
+	for _, takes := range []string{"", "[Service]\nExecStartPre=+/bin/sleep 3\n"} {
+		h.write(slow, takes, 0o644)
+		h.must(nil, "systemctl", "daemon-reload")
+		h.must(nil, "systemctl", "stop", "sigild.service")
+		h.must(nil, "systemctl", "start", "sigild.socket")
+		since := h.cursor()
+		h.knock(t)
+		h.eventually(time.Minute, "service and socket have stopped", func() bool {
+			state, _ := h.try(nil, "systemctl", "is-active", "sigild.socket")
+			return strings.TrimSpace(state) == "inactive" && h.property("ActiveState") == "failed"
+		})
+		if code, restarts := h.property("ExecMainStatus"), h.property("NRestarts"); code != "78" || restarts != "0" {
+			t.Errorf("exit code %s after %s restarts, want 78 after none", code, restarts)
+		}
+		journal := h.must(nil, "journalctl", "-u", "sigild.service", "-o", "cat", "--no-pager", "--after-cursor="+since)
+		if n := strings.Count(journal, "Starting sigild.service"); n != 1 {
+			t.Errorf("the service was started %d times:\n%s", n, journal)
+		}
+		if warnings := h.must(nil, "journalctl", "-u", "sigild.service", "-p", "err", "-o", "cat", "--no-pager", "--after-cursor="+since); !strings.Contains(warnings, "refused this user PIN") ||
+			strings.Contains(warnings, "level=INFO") {
+			t.Errorf("journalctl -p err shows:\n%s", warnings)
+		}
 	}
-	h.eventually(time.Minute, "the service has failed", func() bool { return h.property("ActiveState") == "failed" })
-	if code, restarts := h.property("ExecMainStatus"), h.property("NRestarts"); code != "78" || restarts != "0" {
-		t.Errorf("exit code %s after %s restarts, want 78 after none", code, restarts)
-	}
+	h.must(nil, "rm", slow)
+	h.must(nil, "systemctl", "daemon-reload")
 	h.write("/etc/sigild/sigild.toml", good, 0o644)
 	h.startAgain()
+}
+
+// cursor is where the journal ends now.
+func (h *host) cursor() string {
+	h.t.Helper()
+	_, cursor, found := strings.Cut(h.must(nil, "journalctl", "-n", "1", "--show-cursor", "--no-pager"), "-- cursor: ")
+	if !found {
+		h.t.Fatal("the journal shows no cursor")
+	}
+	return strings.TrimSpace(cursor)
+}
+
+// knock connects to the socket again and again until it is gone, as clients do
+// that wait for an answer.
+func (h *host) knock(t *testing.T) {
+	socket := fmt.Sprintf("/proc/%s/root/run/sigild/sigild.sock", h.init)
+	dial := func() (net.Conn, error) { return net.Dial("unix", socket) }
+	first, err := dial()
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		for c := first; ; {
+			_, _ = c.Write([]byte(`{"jsonrpc":"2.0","id":1,"method":"sigild_status","params":[{}]}`))
+			_ = c.SetReadDeadline(time.Now().Add(time.Second))
+			_, _ = c.Read(make([]byte, 1))
+			_ = c.Close()
+			if c, err = dial(); err != nil {
+				done <- err
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		if err := <-done; !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("the client was told %v", err)
+		}
+	})
 }
 
 // startAgain starts the service after it failed for good.
 func (h *host) startAgain() {
 	h.t.Helper()
-	h.must(nil, "systemctl", "reset-failed", "sigild.service")
 	h.must(nil, "systemctl", "start", "sigild.socket", "sigild.service")
 	h.signs()
 }
@@ -73,6 +136,13 @@ func (h *host) credential(t *testing.T) {
 	h.must(nil, "systemctl", "kill", "--signal=KILL", "--kill-who=main", "sigild.service")
 	h.returned(before) // also a restart is given it
 	h.signs()
+	// Outside the unit root hands the same credential to a command.
+	h.must(nil, "systemctl", "stop", "sigild.socket", "sigild.service")
+	out := h.must(nil, "bash", "-c", "runuser -u sigild -- sigild reseal --pin-fd 3 3< <(systemd-creds decrypt "+encrypted+" -)")
+	if !strings.Contains(out, "approved:") {
+		t.Errorf("sigild reseal: %s", out)
+	}
+	h.startAgain()
 	h.write("/etc/sigild/sigild.toml", good, 0o644)
 	h.must(nil, "rm", encrypted)
 	h.must(nil, "systemctl", "restart", "sigild.service")

@@ -34,6 +34,33 @@ func buildPackage(t *testing.T, version string) string {
 	return found[0]
 }
 
+// buildPrevious builds the package of the latest release, from its own source.
+// Where nothing was released yet, the upgrade is one between two builds of this
+// tree: it crosses the package's scripts and a live database, and no change of
+// the program. What releases leave behind is opened by TestGolden.
+func buildPrevious(t *testing.T) string {
+	t.Helper()
+	tag := ""
+	if tags, err := exec.CommandContext(t.Context(), "git", "tag", "--merged", "HEAD", "--list", "v[0-9]*", "--sort=-version:refname").Output(); err == nil {
+		tag, _, _ = strings.Cut(string(tags), "\n")
+	}
+	if tag == "" {
+		t.Log("nothing was released yet: the upgrade is between two builds of this tree")
+		return buildPackage(t, "v0.0.1")
+	}
+	t.Logf("the upgrade is from %s", tag)
+	tree := filepath.Join(t.TempDir(), "released")
+	run(t, "git", "worktree", "add", "--detach", tree, tag)
+	t.Cleanup(func() { run(t, "git", "worktree", "remove", "--force", tree) })
+	t.Setenv("VERSION", tag)
+	run(t, filepath.Join(tree, "systemd/deb/build"))
+	found, err := filepath.Glob(filepath.Join(tree, "dist/sigild_*.deb"))
+	if err != nil || len(found) != 1 {
+		t.Fatalf("packages of %s: %v, %v", tag, found, err)
+	}
+	return found[0]
+}
+
 // host is a machine with a token, a TPM and KMS, on which sigild is installed.
 type host struct {
 	*machine
@@ -48,7 +75,7 @@ type host struct {
 // TestRealSystemd installs the package, and runs, breaks, upgrades and removes
 // the service under a real systemd. The steps build on each other.
 func TestRealSystemd(t *testing.T) {
-	old, next := buildPackage(t, "v0.0.1"), buildPackage(t, "v0.0.2")
+	old, next := buildPrevious(t), buildPackage(t, "v99.0.0")
 	root := newRootFolder(t)
 	install(t, old, filepath.Join(root, "old.deb"), 0o644)
 	install(t, next, filepath.Join(root, "next.deb"), 0o644)
@@ -67,18 +94,35 @@ func TestRealSystemd(t *testing.T) {
 	}
 }
 
+// examples is where the package has its examples.
+const examples = "/usr/share/doc/sigild/examples/"
+
 func (h *host) install(t *testing.T) {
 	h.must(nil, "dpkg", "-i", "/old.deb")
 	for path, want := range map[string]string{
 		"/usr/sbin/sigild": "755 root root", "/usr/bin/sigilctl": "755 root root",
 		"/var/lib/sigild": "700 sigild sigild", "/etc/sigild": "750 root sigild", "/run/sigild": "755 sigild sigild",
 		"/usr/lib/systemd/system/sigild.service": "644 root root", "/usr/share/man/man8/sigild.8.gz": "644 root root",
-		"/usr/share/bash-completion/completions/sigilctl": "644 root root",
+		"/usr/share/bash-completion/completions/sigilctl": "644 root root", "/usr/share/bash-completion/completions/sigild": "644 root root",
+		"/usr/share/zsh/vendor-completions/_sigilctl": "644 root root", "/usr/share/zsh/vendor-completions/_sigild": "644 root root",
+		"/usr/share/fish/vendor_completions.d/sigilctl.fish": "644 root root", "/usr/share/fish/vendor_completions.d/sigild.fish": "644 root root",
+		"/usr/lib/systemd/system/sigild.socket": "644 root root", "/usr/share/man/man1/sigilctl.1.gz": "644 root root",
+		examples + "sigild.toml": "644 root root", examples + "monitoring/sigild.rules.yml": "644 root root",
 	} {
 		if got := strings.TrimSpace(h.must(nil, "stat", "-c", "%a %U %G", path)); got != want {
 			t.Errorf("%s is %s, want %s", path, got, want)
 		}
 	}
+	for _, dropin := range dropins(t) {
+		h.must(nil, "test", "-s", examples+"dropins/"+filepath.Base(dropin))
+	}
+	for _, unit := range []string{"sigild.socket", "sigild.service"} {
+		if out := strings.TrimSpace(h.must(nil, "systemctl", "is-enabled", unit)); out != "enabled" {
+			t.Errorf("%s is %s", unit, out)
+		}
+	}
+	// What the package brings as an example is a configuration.
+	h.must(nil, "sigild", "check-config", "--config", examples+"sigild.toml")
 	if out := h.must(nil, "dpkg", "--verify", "sigild"); strings.TrimSpace(out) != "" {
 		t.Errorf("dpkg --verify: %s", out)
 	}
@@ -108,8 +152,10 @@ func (h *host) provision(t *testing.T) {
 		t.Fatal(out)
 	}
 	// As root the files would be out of the daemon's reach.
-	if out, err := h.try(nil, "sigild", "reseal"); err == nil || !strings.Contains(out, "runuser -u sigild") {
-		t.Errorf("sigild as root: %v, %s", err, out)
+	for _, command := range []string{"reseal", "recover", "check", "compact", "clear-token-fault", "forget-refusal"} {
+		if out, err := h.try(nil, "sigild", command); err == nil || !strings.Contains(out, "runuser -u sigild") {
+			t.Errorf("sigild %s as root: %v, %s", command, err, out)
+		}
 	}
 }
 
@@ -302,7 +348,7 @@ func (h *host) upgrade(t *testing.T) {
 	h.must(nil, "dpkg", "-i", "/next.deb")
 	h.returned(before)
 	h.signs()
-	if version := h.must(nil, "sigild", "--version"); !strings.Contains(version, "v0.0.2") {
+	if version := h.must(nil, "sigild", "--version"); !strings.Contains(version, "v99.0.0") {
 		t.Errorf("after the upgrade: %s", version)
 	}
 	answer, err := h.asRelay(nil, "wallet", "list")
@@ -311,12 +357,35 @@ func (h *host) upgrade(t *testing.T) {
 	}
 }
 
+// A removal leaves everything, and so does a purge, unless somebody says that
+// the wallets are to go.
 func (h *host) remove(t *testing.T) {
 	h.must(nil, "dpkg", "--remove", "sigild")
 	if state, _ := h.try(nil, "systemctl", "is-active", "sigild.service"); strings.TrimSpace(state) == "active" {
 		t.Error("the service still runs")
 	}
-	h.must(nil, "test", "-s", "/var/lib/sigild/sigild.db")
+	h.must(nil, "test", "-s", database)
 	h.must(nil, "dpkg", "--purge", "sigild") // nobody is there to answer
-	h.must(nil, "test", "-s", "/var/lib/sigild/sigild.db")
+	h.must(nil, "test", "-s", database)
+	for _, step := range []struct{ what, before, answer, after string }{
+		{"no", "test -s " + database, "false", "test -s " + database + " && test -s /etc/sigild/sigild.toml"},
+		{"no answer, and no database any more", "rm " + database + " && touch " + database + ".schema-0.bak", "",
+			"test -s /var/lib/sigild/audit.log && test -e " + database + ".schema-0.bak"},
+		{"yes", "test -s /var/lib/sigild/audit.log", "true", "! test -e /var/lib/sigild && ! test -e /etc/sigild"},
+		{"nothing is there to ask about", "rmdir /var/lib/sigild && mkdir /var/lib/sigild", "", "! test -e /var/lib/sigild"},
+	} {
+		h.must(nil, "dpkg", "-i", "/next.deb")
+		h.must(nil, "dpkg", "--remove", "sigild")
+		h.must(nil, "sh", "-c", step.before)
+		if step.answer != "" {
+			h.must(nil, "sh", "-c", "echo sigild sigild/purge-wallets boolean "+step.answer+" | debconf-set-selections")
+		}
+		h.must(nil, "dpkg", "--purge", "sigild")
+		if out, err := h.try(nil, "sh", "-c", step.after); err != nil {
+			left, _ := h.try(nil, "ls", "-la", "/var/lib/sigild", "/etc/sigild")
+			t.Errorf("purged, %s: %v %s\n%s", step.what, err, out, left)
+		}
+	}
 }
+
+const database = "/var/lib/sigild/sigild.db"

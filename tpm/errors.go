@@ -41,7 +41,7 @@ var (
 	// ErrApproval is returned when an approval of the present PCR values is
 	// there but does not verify, or no usable approval is there at all.
 	ErrApproval = errors.New("tpm: no approval with a valid signature of the policy key; " +
-		"approve the present state with the key that this installation uses")
+		"if you know why the present state is another, `sigild recover` binds the host to it")
 
 	// ErrPCRMismatch is matched by PCRMismatchError.
 	ErrPCRMismatch = errors.New("tpm: the platform is not in an approved state")

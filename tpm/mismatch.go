@@ -32,7 +32,7 @@ func (e *PCRMismatchError) Error() string {
 		words[i] = fmt.Sprintf("PCR %d is %x, approved is %x",
 			difference.PCR, difference.Actual[:8], difference.Approved[:8])
 	}
-	return fmt.Sprintf("%v: %s; if this state is intended, approve it with the policy key",
+	return fmt.Sprintf("%v: %s; if you know what changed them, `sigild recover` binds the host to this state",
 		ErrPCRMismatch, strings.Join(words, "; "))
 }
 

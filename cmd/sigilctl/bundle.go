@@ -12,7 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
-	"regexp"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -35,7 +35,8 @@ func (a *app) bundleCommand() *cobra.Command {
 		Short: "Write what a supporter needs into one .tar.gz: status, configuration, journal, metrics; no secrets",
 		Long: "The bundle holds the daemon's status and metrics, its configuration without the value of token.pin, the state\n" +
 			"and the journal of its unit, and what system it runs on. It has no PIN, no key, no database and no audit log.\n" +
-			"Wallet ids do not stand in the journal; uids of relays do. Look into it before you send it.",
+			"The journal holds uids of relays, and the text of faults, which may name wallets. Comments of the configuration\n" +
+			"and of the units, their environment and credentials are left out. Look into it before you send it.",
 		Args: arguments("FILE"),
 	}
 	listen := c.Flags().String("metrics", defaultMetrics, "where the daemon's metrics are: unix:/path or tcp:HOST:PORT")
@@ -52,8 +53,8 @@ func (a *app) sections(listen, config string) []section {
 		{"status.json", a.statusSection},
 		{"metrics.txt", func(ctx context.Context) ([]byte, error) { return fetchMetrics(ctx, listen) }},
 		{"sigild.toml", func(context.Context) ([]byte, error) { return readConfig(config) }},
-		{"unit.txt", program("systemctl", "show", "sigild.service", "sigild.socket")},
-		{"unit-files.txt", program("systemctl", "cat", "sigild.service", "sigild.socket")},
+		{"unit.txt", unitState},
+		{"unit-files.txt", unitFiles},
 		{"journal.txt", program("journalctl", "--unit=sigild.service", "--lines=5000", "--no-pager", "--output=short-iso")},
 		{"kernel.txt", program("uname", "-srvm")},
 		{"os-release.txt", func(context.Context) ([]byte, error) { return readBounded("/etc/os-release") }},
@@ -80,22 +81,23 @@ func program(name string, args ...string) func(context.Context) ([]byte, error) 
 		if err != nil {
 			out = fmt.Appendf(out, "%s: %v\n", name, err)
 		}
-		return unitSecrets.ReplaceAll(out[:min(len(out), maxSection)], []byte("$1=(left out)")), nil
+		return out[:min(len(out), maxSection)], nil
 	}
 }
 
-var (
-	// unitSecrets are the settings of a unit that may hold credentials, such as
-	// those of KMS, with the lines that continue them.
-	unitSecrets = regexp.MustCompile(`(?m)^(Environment|SetCredential|SetCredentialEncrypted)=(?:.*\\\n)*.*$`)
-	tokenPIN    = regexp.MustCompile(`(?mi)(\bpin["']?\s*=).*$`)
-)
+func unitState(ctx context.Context) ([]byte, error) {
+	text, err := program("systemctl", "show", "--property="+strings.Join(unitProperties(), ","), "sigild.service", "sigild.socket")(ctx)
+	return redactProperties(text), err
+}
 
-// readConfig leaves out what stands at a key named pin: it should be a source,
-// and somebody may have put the PIN itself there.
+func unitFiles(ctx context.Context) ([]byte, error) {
+	text, err := program("systemctl", "cat", "sigild.service", "sigild.socket")(ctx)
+	return redactUnit(text), err
+}
+
 func readConfig(path string) ([]byte, error) {
 	text, err := readBounded(path)
-	return tokenPIN.ReplaceAll(text, []byte("$1 \"(left out)\"")), err
+	return redactConfig(text), err
 }
 
 func readBounded(path string) ([]byte, error) {

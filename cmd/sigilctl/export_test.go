@@ -9,3 +9,9 @@ var (
 	Quantity = quantity
 	Payloads = []func(json.RawMessage, string) (string, error){describeTypedData, describeAuthorization, describeUserOperation}
 )
+
+// RedactUnit and RedactConfig are what a support bundle shows of files.
+var (
+	RedactUnit   = redactUnit
+	RedactConfig = redactConfig
+)

@@ -26,7 +26,7 @@ func (a *app) statusCommand() *cobra.Command {
 				return err
 			}
 			if s.State != ready {
-				f := fail(exitUnavailable, reasonNotReady, "journalctl -u sigild", "sigild is not ready: %s", s.State)
+				f := fail(exitUnavailable, reasonNotReady, nextFor(s), "sigild is not ready: %s", s.State)
 				f.answered = true
 				return f
 			}
@@ -35,10 +35,25 @@ func (a *app) statusCommand() *cobra.Command {
 	}
 }
 
-// statusText says first what matters first: the state, then what to know.
+// nextFor says where to go on reading.
+func nextFor(s *ipc.StatusResult) string {
+	if len(s.Reasons) == 0 {
+		return "journalctl -u sigild"
+	}
+	return `what stands at "do" above; the runbook has more, and journalctl -u sigild`
+}
+
+// statusText says first what matters first: the state, what is wrong and what to
+// do about it, then what to know.
 func statusText(s *ipc.StatusResult) string {
 	var t sheet
 	t.add("state", s.State)
+	for _, r := range s.Reasons {
+		t.addf("wrong", "%s, since %s", r.Reason, moment(r.Since))
+		t.add("  detail", oneLine(r.Detail))
+		t.add("  still works", oneLine(r.Works))
+		t.add("  do", oneLine(r.Action))
+	}
 	if s.Dev {
 		t.add("note", "DEVELOPMENT ONLY: no wallet on this host is safe")
 	}
@@ -53,9 +68,9 @@ func statusText(s *ipc.StatusResult) string {
 	t.add("installation", s.Installation.String())
 	t.add("identity key", s.IdentityKey.String())
 	t.add("token", tokenText(s.Token))
-	t.addf("token keys", "custody %s, enforced by the %s, wrap mechanism %s, generation %d",
-		s.Token.Custody, s.Token.Enforcement, s.Token.WrapMechanism, s.Token.Generation)
-	t.addf("TPM", "%s, firmware %s, profile %s, PCRs %s", s.TPM.Manufacturer, s.TPM.Firmware, s.TPM.PCRProfile, numbers(s.TPM.PCRs))
+	t.add("token keys", joined(", ", "custody "+s.Token.Custody, enforcedBy(s.Token.Enforcement),
+		"wrap mechanism "+s.Token.WrapMechanism, fmt.Sprint("generation ", s.Token.Generation)))
+	t.addf("TPM", "%s, profile %s, PCRs %s", tpmText(s.TPM), s.TPM.PCRProfile, numbers(s.TPM.PCRs))
 	t.add("randomness", strings.Join(s.Entropy.Sources, ", "))
 	t.add("left out", strings.Join(s.Entropy.Dropped, ", "))
 	t.add("PIN check", pinCheckText(s.PINCheck))
@@ -64,12 +79,35 @@ func statusText(s *ipc.StatusResult) string {
 	return t.String()
 }
 
+// oneLine joins the lines of a device's words.
+func oneLine(text string) string { return strings.Join(strings.Split(text, "\n"), "; ") }
+
+// notSeen is what there is to say of a device that was away since the start.
+const notSeen = "not seen since the daemon started"
+
+func tpmText(p ipc.TPMStatus) string {
+	if p.Manufacturer == "" && p.Firmware == "" {
+		return notSeen
+	}
+	return p.Manufacturer + ", firmware " + p.Firmware
+}
+
 func tokenText(k ipc.TokenStatus) string {
+	if k.Manufacturer == "" && k.Model == "" && k.Firmware == "" {
+		return notSeen
+	}
 	serial := k.Serial
 	if serial != "" {
 		serial = "serial " + serial
 	}
 	return joined(", ", joined(" ", k.Manufacturer, k.Model), "firmware "+k.Firmware, serial)
+}
+
+func enforcedBy(who string) string {
+	if who == "" {
+		return ""
+	}
+	return "enforced by the " + who
 }
 
 func pinCheckText(p ipc.PINCheckStatus) string {

@@ -16,7 +16,7 @@ import (
 // met a wrong PIN; eight took under 2 ms.
 var scraped = [2]string{`
 sigild_ready 1
-sigild_degraded{reason="tpm"} 0
+sigild_degraded{reason="tpmAway"} 0
 sigild_pin_checks_total{result="passed"} 100
 sigild_pin_checks_total{result="failed"} 7
 # TYPE sigild_request_duration_seconds histogram
@@ -27,7 +27,7 @@ sigild_request_duration_seconds_count{method="sigild_signMessage",result="ok"} 1
 sigild_request_duration_seconds_sum{method="sigild_signMessage",result="ok"} 1
 `, `
 sigild_ready 0
-sigild_degraded{reason="tpm"} 1
+sigild_degraded{reason="tpmAway"} 1
 sigild_pin_checks_total{result="passed"} 108
 sigild_pin_checks_total{result="failed"} 9
 sigild_token_sessions_open 4
@@ -73,7 +73,7 @@ func TestTop(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	for _, want := range []string{"NOT READY: tpm", "PINs right 8, wrong 2", "token sessions 4", "sigild_signMessage", "2ms", "500ms"} {
+	for _, want := range []string{"NOT READY: tpmAway", "PINs right 8, wrong 2", "token sessions 4", "sigild_signMessage", "2ms", "500ms"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("top does not show %q:\n%s", want, out)
 		}

@@ -8,8 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -33,7 +35,8 @@ func run(args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	if err != nil {
-		fmt.Fprintf(stderr, "sigild: %v\n", err)
+		p := daemon.JournalPrefix(stderr, slog.LevelError)
+		fmt.Fprintf(stderr, "%ssigild: %s\n", p, strings.ReplaceAll(err.Error(), "\n", "\n"+p))
 	}
 	var usage *usageError
 	if errors.As(err, &usage) {

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/pkcs11"
+
 	"github.com/sigild/sigild/daemon/daemontest"
 	"github.com/sigild/sigild/hsm/hsmtest"
 	"github.com/sigild/sigild/ipc"
@@ -65,30 +67,66 @@ func (m *manager) next(within time.Duration) []string {
 // await reads until an assignment begins like that, and gives it.
 func (m *manager) await(prefix string) string {
 	m.t.Helper()
+	message, n := m.message(prefix, "\x00")
+	return message[n]
+}
+
+// message reads until an assignment begins like that, and gives the message that
+// it came in. It fails when another assignment comes before.
+func (m *manager) message(prefix, never string) (message []string, n int) {
+	m.t.Helper()
 	for until := time.Now().Add(30 * time.Second); time.Now().Before(until); {
-		for _, a := range m.next(time.Second) {
+		message = m.next(time.Second)
+		for n, a := range message {
+			if strings.HasPrefix(a, never) {
+				m.t.Fatalf("the service manager was told %q before %q", a, prefix)
+			}
 			if strings.HasPrefix(a, prefix) {
-				return a
+				return message, n
 			}
 		}
 	}
 	m.t.Fatalf("the service manager was never told %q", prefix)
-	return ""
+	return nil, 0
+}
+
+// withheld wants READY not to be said in so many rounds.
+func (m *manager) withheld(rounds int) {
+	m.t.Helper()
+	for range rounds {
+		m.message("WATCHDOG=1", "READY=1")
+	}
 }
 
 // starves reads until no sign of life came for a whole interval.
 func (m *manager) starves() {
 	m.t.Helper()
+	if gap := m.longestGap(30*time.Second, watchdog); gap < watchdog {
+		m.t.Fatal("the watchdog was fed all the time")
+	}
+}
+
+// fed wants a sign of life in each interval, for some of them.
+func (m *manager) fed(intervals int) {
+	m.t.Helper()
+	if gap := m.longestGap(time.Duration(intervals)*watchdog, watchdog); gap >= watchdog {
+		m.t.Fatalf("no sign of life came for %v", gap)
+	}
+}
+
+// longestGap is the longest time between two signs of life, from now on for some
+// time, or until one is as long as enough.
+func (m *manager) longestGap(within, enough time.Duration) (longest time.Duration) {
+	m.t.Helper()
 	last := time.Now()
-	for until := last.Add(30 * time.Second); time.Now().Before(until); {
-		if slices.Contains(m.next(watchdog-time.Since(last)), "WATCHDOG=1") {
+	for until := last.Add(within); time.Now().Before(until) && longest < enough; {
+		alive := slices.Contains(m.next(enough-time.Since(last)), "WATCHDOG=1")
+		longest = max(longest, time.Since(last))
+		if alive {
 			last = time.Now()
 		}
-		if time.Since(last) >= watchdog {
-			return
-		}
 	}
-	m.t.Fatal("the watchdog was fed all the time")
+	return longest
 }
 
 // feeding reads until the test ends, and says how long the longest time between two
@@ -143,12 +181,16 @@ func TestNotifySocketActivated(t *testing.T) {
 	if _, err := c.Status(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	manager.await("READY=1")
+	if ready, _ := manager.message("READY=1", "STATUS=failing"); !slices.Contains(ready, "STATUS=ready") {
+		t.Errorf("READY came with %q", ready)
+	}
 	manager.await("WATCHDOG=1")
 	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	manager.await("STOPPING=1")
+	if stopping, _ := manager.message("STOPPING=1", "READY=1"); len(stopping) != 2 || !strings.HasPrefix(stopping[1], "STATUS=finishing") {
+		t.Errorf("STOPPING came with %q", stopping)
+	}
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("sigild under systemd-socket-activate: %v", err)
 	}
@@ -175,20 +217,29 @@ func (m *measured) dialWhenThere() *ipc.Client {
 	}
 }
 
-// A restart would not mend a device that answers with errors.
+// A restart would not mend a device that answers with errors, or is not there.
 func TestDegradedKeepsTheWatchdogFed(t *testing.T) {
 	m, manager, faults := newWatched(t)
 	m.start()
 	manager.await("READY=1")
-	faults.Fail("C_Sign", 0x30) // CKR_DEVICE_ERROR
-	if status := manager.await("STATUS=degraded"); !strings.Contains(status, "token") {
-		t.Errorf("%s does not name the token", status)
+	for what, fault := range map[string]struct {
+		begin, end func()
+		status     string
+	}{
+		"errors": {func() { faults.Fail("C_Sign", pkcs11.CKR_DEVICE_ERROR) }, func() { faults.Clear("C_Sign") }, "STATUS=failing: token"},
+		"away":   {faults.Vanish, faults.ClearAll, "STATUS=failing: tokenAway"},
+		"TPM":    {m.StopTPM, m.boot, "STATUS=failing: tpmAway"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			manager.t, m.t = t, t
+			fault.begin()
+			manager.await(fault.status)
+			manager.fed(3)
+			fault.end()
+			manager.await("STATUS=ready")
+		})
 	}
-	for range 8 { // two intervals
-		manager.await("WATCHDOG=1")
-	}
-	faults.Clear("C_Sign")
-	manager.await("STATUS=ready")
+	manager.t, m.t = t, t
 	m.stop()
 	manager.await("STOPPING=1")
 }
@@ -202,9 +253,47 @@ func TestHungCallsStarveTheWatchdog(t *testing.T) {
 	m.start()
 	manager.await("READY=1")
 	faults.Hang("C_Sign")
-	manager.await("STATUS=degraded")
+	manager.await("STATUS=failing")
 	manager.starves()
 	faults.Clear("C_Sign")
 	manager.await("WATCHDOG=1")
 	m.stop()
+}
+
+// Wallets' keys are in sessions of their own: when all of these hang nothing is
+// served, while the probe's signature still goes through.
+func TestHungKeepersStarveTheWatchdog(t *testing.T) {
+	m, manager, faults := newWatched(t)
+	m.Config["token"] = "timeout = \"1s\"\nkeepers = 2"
+	if err := m.WriteConfig(); err != nil {
+		t.Fatal(err)
+	}
+	m.start()
+	manager.await("READY=1")
+	faults.Hang("C_UnwrapKey")
+	for range 2 {
+		wantReason(t, m.sign(testPIN), "timeout")
+	}
+	manager.await("STATUS=failing: tokenHangs")
+	manager.starves()
+	faults.Clear("C_UnwrapKey")
+	manager.await("STATUS=ready")
+	manager.await("WATCHDOG=1")
+	m.stop()
+}
+
+// A command to the TPM is given up after tpm.timeout and the TPM opened again:
+// more a restart could not do, and it would end every unlock.
+func TestHungTPMKeepsTheWatchdogFed(t *testing.T) {
+	h := newFaultHost(t)
+	manager, env := newManager(t)
+	h.Env = append(h.Env, env...)
+	start(t, h.Host)
+	manager.await("READY=1")
+	h.hangTPM()
+	manager.await("STATUS=failing: tpmAway")
+	manager.fed(3)
+	h.releaseTPM()
+	manager.await("STATUS=ready")
+	stop(t, h.Host)
 }

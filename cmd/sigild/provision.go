@@ -43,6 +43,7 @@ func newProvision() *cobra.Command {
 		})
 		if err == nil {
 			fmt.Fprintln(c.ErrOrStderr(), "provisioned")
+			notePlace(c.ErrOrStderr(), cfg)
 		}
 		return err
 	}

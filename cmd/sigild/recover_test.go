@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	"github.com/ethereum/go-ethereum/crypto"
 
 	"github.com/sigild/sigild/daemon"
+	"github.com/sigild/sigild/daemon/audit"
 	"github.com/sigild/sigild/daemon/daemontest"
 	"github.com/sigild/sigild/ipc"
 )
@@ -251,9 +253,8 @@ func TestChangedPCRIsRefusedAndRecovered(t *testing.T) {
 	m.succeeds(m.code, "recover", "--code-fd", "3")
 	m.left(9) // recovery is no acceptance of an older copy
 	m.signs()
-	audit, err := os.ReadFile(m.AuditLog())
-	if err != nil || !bytes.Contains(audit, []byte(`"action":"recover"`)) || !bytes.Contains(audit, []byte(`"epoch":"2"`)) {
-		t.Errorf("the audit log does not tell of the recovery: %v\n%s", err, audit)
+	if act := m.audited("recover")[0]; act.Detail["epoch"] != "2" || act.Detail["before"] == act.Detail["after"] {
+		t.Errorf("the audit log tells of the recovery: %v", act.Detail)
 	}
 	m.reboot() // PCR 11 is as it was at first: not approved any more
 	m.refused(daemon.ExitConfig, "PCR 11")
@@ -323,6 +324,25 @@ func TestRecoveryCodeIsReplaced(t *testing.T) {
 	m.fails("replaced since", m.code, "recover", "--code-fd", "3")
 	m.succeeds(fresh, "recover", "--code-fd", "3")
 	m.signs()
+	m.audited("recoveryCode", "recover")
+}
+
+// audited wants operators' acts of these names in the audit log, in this order,
+// each by this process's user, and gives them.
+func (m *measured) audited(actions ...string) (found []audit.Entry) {
+	m.t.Helper()
+	for _, e := range wholeAuditLog(m.t, m.Host) {
+		if len(found) < len(actions) && e.Action == actions[len(found)] {
+			found = append(found, e)
+			if e.Result != "ok" || e.UID != uint32(os.Getuid()) || e.PID == 0 || e.Time.IsZero() {
+				m.t.Errorf("the audit log has %+v", e)
+			}
+		}
+	}
+	if len(found) != len(actions) {
+		m.t.Fatalf("the audit log has %d of %v in this order", len(found), actions)
+	}
+	return found
 }
 
 // A code that could not be shown leaves the old one valid.
@@ -364,6 +384,12 @@ func TestPredictedStateSignsWithoutTheCode(t *testing.T) {
 	if strings.Count(output, "approved:") != 1 || strings.Contains(output, "ahead:") || !strings.Contains(output, "11="+after()) {
 		t.Errorf("after the update:\n%s", output)
 	}
+	acts := m.audited("approvalAhead", "approvalPromoted")
+	for act, want := range map[int]string{0: acts[0].Detail["pcrs"], 1: acts[1].Detail["approved"]} {
+		if !strings.Contains(want, "11="+after()) {
+			t.Errorf("%s does not name the state: %v", acts[act].Action, acts[act].Detail)
+		}
+	}
 	m.reboot() // back to the old kernel: approved no more
 	m.refused(daemon.ExitConfig, "PCR 11")
 }
@@ -376,6 +402,7 @@ func TestPredictionGoesWithTheNextGoodStart(t *testing.T) {
 	if _, output := m.succeeds(nil, "reseal"); strings.Contains(output, "ahead:") {
 		t.Errorf("the prediction outlived a good start of another boot:\n%s", output)
 	}
+	m.audited("approvalAhead", "approvalRemoved")
 	m.extend(11)
 	m.refused(daemon.ExitConfig, "PCR 11")
 }
@@ -400,10 +427,28 @@ func TestResealRefuses(t *testing.T) {
 func TestMaintenanceNeedsTheDaemonStopped(t *testing.T) {
 	m := newMeasured(t)
 	m.start()
-	for _, args := range [][]string{{"recover", "--code-fd", "3"}, {"reseal"}} {
-		m.fails("stop it first", m.code, args...)
+	for _, args := range [][]string{{"recover", "--code-fd", "3"}, {"reseal"}, {"check"}, {"clear-token-fault"}, {"forget-refusal"}} {
+		m.fails("stop it first: systemctl stop sigild.socket sigild.service", m.code, args...)
 	}
 	m.stop()
+}
+
+// Another user, and root is one, would leave files that the daemon cannot open.
+func TestMaintenanceNeedsTheDatabasesOwner(t *testing.T) {
+	m := newMeasured(t)
+	if err := errors.Join(os.Remove(m.AuditLog()), os.Chown(m.Dir, 65533, -1)); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"run"}, {"recover", "--code-fd", "3"}, {"reseal"}, {"check"}, {"clear-token-fault"}, {"forget-refusal"}, {"compact"}} {
+		m.fails("belongs to another user", m.code, args...)
+	}
+	if _, err := os.Stat(m.AuditLog()); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the audit log was made: %v", err)
+	}
+	if err := os.Chown(m.Dir, os.Getuid(), -1); err != nil {
+		t.Fatal(err)
+	}
+	m.signs()
 }
 
 // Where the PIN comes from a file, the code brings the host key back and the

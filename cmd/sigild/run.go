@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -49,12 +50,24 @@ func newCheckConfig() *cobra.Command {
 		Short: "Read the configuration and say what is wrong with it; touches no device",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if _, err := load(c); err != nil {
+			cfg, err := load(c)
+			if err != nil {
 				return err
 			}
 			fmt.Fprintln(c.OutOrStdout(), "the configuration is sound")
+			notePlace(c.OutOrStdout(), cfg)
 			return nil
 		},
+	}
+}
+
+// notePlace says what keeps systemd's units from starting, which say it nowhere
+// themselves.
+func notePlace(out io.Writer, cfg *daemon.Config) {
+	const place = "/var/lib/sigild/sigild.db"
+	if cfg.Store.Path != place {
+		fmt.Fprintf(out, "note: the packaged units start only where %s is there, and store.path is %s: "+
+			"give both the drop-in store-path.conf\n", place, cfg.Store.Path)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -125,17 +126,58 @@ func TestNoSecretsInLogs(t *testing.T) {
 			}
 			m.made = made.Wallet
 			feed(t, m)
+			bundle := supportBundle(t, m, log.all())
 			m.stop()
 			_, out, _ := m.sigild(m.code, "recover", "--code-fd", "3")
 			_, wrong, _ := m.sigild(bytes.ToLower(m.code[:len(m.code)-2]), "recover", "--code-fd", "3")
 			_, list, _ := m.sigild(nil, "reseal")
-			m.holdsNone(log, out+wrong+list)
+			m.holdsNone(log, out+wrong+list, bundle)
 		})
 	}
 }
 
+// supportBundle gives the files of a support bundle of a running host: with its
+// own log as the journal, and with units and a configuration into which somebody
+// wrote the secrets.
+func supportBundle(t *testing.T, m *measured, journal []string) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	if out, err := exec.CommandContext(m.ctx, "go", "build", "-o", dir+"/sigilctl", "../sigilctl").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	config, err := os.ReadFile(m.ConfigPath())
+	if err != nil {
+		t.Fatal(err)
+	}
+	unit := "[Service]\nRestart=always\n# " + secretPIN + "\n Environment = " + secretPIN + " \\\n " + secretNew + "\n#Environment=" + string(m.TokenPIN()) +
+		"\nExecStart=/usr/bin/env A=" + secretSlip + " sigild run\n"
+	for _, assignment := range m.KMS.Env() {
+		unit += "Environment=" + assignment + "\n"
+	}
+	for name, text := range map[string]string{
+		"journalctl": "#!/bin/sh\ncat " + dir + "/journal\n", "systemctl": "#!/bin/sh\ncat " + dir + "/unit\n", "unit": unit,
+		"journal":     strings.Join(journal, "\n") + "\n",
+		"sigild.toml": strings.Replace(string(config), "[token]\n", "[token] # "+secretPIN+"\npin = \""+string(m.TokenPIN())+"\"\n", 1),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(m.ctx, dir+"/sigilctl", "--socket", m.Socket, "support-bundle", "--config", dir+"/sigild.toml", "--metrics", "unix:"+dir+"/none", dir+"/out.tar.gz")
+	cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("support-bundle: %v\n%s", err, out)
+	}
+	text, err := exec.CommandContext(m.ctx, "tar", "-xzOf", dir+"/out.tar.gz").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustContain(t, string(text), "sigild_signMessage", "Restart=always", "module = ", `"state": "ready"`)
+	return text
+}
+
 // holdsNone looks into everything that the host wrote.
-func (m *measured) holdsNone(log *record, output string) {
+func (m *measured) holdsNone(log *record, output string, bundle []byte) {
 	m.t.Helper()
 	secrets := map[string][]byte{"PIN": []byte(secretPIN), "new PIN": []byte(secretNew), "stray PIN": []byte(secretSlip),
 		"token PIN": m.TokenPIN(), "recovery code": m.code, "recovery code in part": m.code[:14]}
@@ -144,7 +186,8 @@ func (m *measured) holdsNone(log *record, output string) {
 			secrets["AWS secret key"] = []byte(value)
 		}
 	}
-	written := map[string][]byte{"the log": []byte(strings.Join(log.all(), "\n")), "what commands say": []byte(output)}
+	written := map[string][]byte{"the log": []byte(strings.Join(log.all(), "\n")), "what commands say": []byte(output),
+		"the support bundle": bundle}
 	for name, path := range map[string]string{"the audit log": m.AuditLog(), "the database": m.Database()} {
 		text, err := os.ReadFile(path)
 		if err != nil {

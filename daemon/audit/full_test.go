@@ -45,7 +45,13 @@ func fillUp(path string) error {
 	if err := writeUntilRefused(l, path); err != nil {
 		return err
 	}
+	if err := l.Check(context.Background()); !errors.Is(err, syscall.EFBIG) {
+		return fmt.Errorf("a look at the full disk: %w, want EFBIG", err)
+	}
 	if err := limitFiles(unix.RLIM_INFINITY); err != nil {
+		return err
+	}
+	if err := l.Check(context.Background()); err != nil {
 		return err
 	}
 	if err := l.Write(context.Background(), entry("room again")); err != nil {

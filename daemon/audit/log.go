@@ -6,9 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -29,9 +27,7 @@ type Entry struct {
 	Detail   map[string]string `json:"detail,omitempty"`
 }
 
-// ErrClosed is returned by Write after Close, or after a failed write that
-// could not be taken back: a log with a hole is not continued, and nothing is
-// signed until it is opened anew.
+// ErrClosed is returned by Write after Close.
 var ErrClosed = errors.New("the audit log is closed")
 
 // ErrWrite is returned by Write when the disk refused the entries, as a full one
@@ -41,21 +37,27 @@ var ErrWrite = errors.New("write the audit log")
 // waiting bounds the entries between two fsyncs.
 const waiting = 256
 
-// maxTail is as far back from the end as Open looks for the last line.
-const maxTail = 1 << 20
-
 // Log appends entries; entries written at the same time share an fsync. It is
 // safe for concurrent use.
 type Log struct {
-	file  *os.File
+	path  string
+	open  opener
 	queue chan *pending
 	stop  chan struct{}
 	end   sync.Once
 	done  chan struct{}
-	next  uint64 // number of the next entry
-	size  int64  // bytes that are on disk
+
+	// The following belong to run.
+	file   file
+	is     os.FileInfo // which file that is
+	next   uint64      // number of the next entry
+	size   int64       // bytes that are on disk
+	failed bool        // the last write
+	torn   bool        // something of it is still behind size
 }
 
+// pending is entries to write, or none where somebody only asks whether they
+// could be.
 type pending struct {
 	entries []Entry
 	result  chan error
@@ -68,98 +70,48 @@ var ErrPlace = errors.New("the audit log must be a file of its own (no link) tha
 // Open opens or makes the log at path (mode 0600); ErrPlace. A line that a crash cut
 // short was never acknowledged: it is removed. A last line that is not an entry
 // is an error.
-func Open(path string) (*Log, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+func Open(path string) (*Log, error) { return openBy(openFile, path) }
+
+func openBy(open opener, path string) (*Log, error) {
+	f, err := open(path, os.O_CREATE)
 	if errors.Is(err, unix.ELOOP) {
 		return nil, fmt.Errorf("%w: %s", ErrPlace, path)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("open the audit log: %w", err)
 	}
-	last, size, err := uint64(0), int64(0), checkPlace(file)
+	last, size, err := uint64(0), int64(0), checkPlace(f)
 	if err == nil {
-		last, size, err = recoverEnd(file)
+		last, size, err = recoverEnd(f)
+	}
+	var is os.FileInfo
+	if err == nil {
+		is, err = f.Stat()
 	}
 	if err == nil {
 		err = syncFolder(path)
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("audit log %s: %w", path, err), file.Close())
+		return nil, errors.Join(fmt.Errorf("audit log %s: %w", path, err), f.Close())
 	}
-	l := &Log{file: file, queue: make(chan *pending, waiting), stop: make(chan struct{}),
+	l := &Log{path: path, open: open, file: f, is: is, queue: make(chan *pending, waiting), stop: make(chan struct{}),
 		done: make(chan struct{}), next: last + 1, size: size}
 	go l.run()
 	return l, nil
 }
 
-func checkPlace(file *os.File) error {
-	info, err := file.Stat()
-	if err == nil && (!info.Mode().IsRegular() || info.Mode().Perm()&0o022 != 0) {
-		err = ErrPlace
-	}
-	return err
-}
-
-// syncFolder makes the name of a new file durable, as its content is.
-func syncFolder(path string) error {
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
-}
-
-// recoverEnd cuts an unfinished last line off and gives the last sequence
-// number and the file's size.
-func recoverEnd(file *os.File) (last uint64, size int64, err error) {
-	info, err := file.Stat()
-	if err != nil || info.Size() == 0 {
-		return 0, 0, err
-	}
-	from := max(info.Size()-maxTail, 0)
-	tail, err := io.ReadAll(io.NewSectionReader(file, from, info.Size()-from))
-	if err != nil {
-		return 0, 0, err
-	}
-	end := bytes.LastIndexByte(tail, '\n') + 1
-	if end == 0 && from > 0 {
-		return 0, 0, errNoEntry // a torn line is never this long: nothing is cut
-	}
-	size = from + int64(end)
-	if end < len(tail) {
-		if err := truncate(file, size); err != nil {
-			return 0, 0, err
-		}
-	}
-	if size == 0 {
-		return 0, 0, nil
-	}
-	last, err = lastSequence(tail[:end])
-	return last, size, err
-}
-
-var errNoEntry = errors.New("its last line is not an entry: move the file away to begin a new one")
-
-func lastSequence(lines []byte) (uint64, error) {
-	lines = bytes.TrimSuffix(lines, []byte{'\n'})
-	var e Entry
-	if err := json.Unmarshal(lines[bytes.LastIndexByte(lines, '\n')+1:], &e); err != nil || e.Sequence == 0 {
-		return 0, errNoEntry
-	}
-	return e.Sequence, nil
-}
-
-func truncate(file *os.File, size int64) error {
-	if err := file.Truncate(size); err != nil {
-		return err
-	}
-	return file.Sync()
-}
-
 // Write appends entries, numbered, all or none, and returns when they are on
 // disk. When ctx ends first they may still be written.
 func (l *Log) Write(ctx context.Context, entries ...Entry) error {
-	p := &pending{entries: entries, result: make(chan error, 1)}
+	return l.do(ctx, &pending{entries: entries, result: make(chan error, 1)})
+}
+
+// Check says whether an entry could be written now, and leaves none. ErrWrite.
+func (l *Log) Check(ctx context.Context) error {
+	return l.do(ctx, &pending{result: make(chan error, 1)})
+}
+
+func (l *Log) do(ctx context.Context, p *pending) error {
 	select {
 	case l.queue <- p:
 	case <-l.done:
@@ -200,9 +152,7 @@ func (l *Log) run() {
 	for {
 		select {
 		case p := <-l.queue:
-			if !l.commit(l.gather(p)) {
-				return
-			}
+			l.commit(l.gather(p))
 		case <-l.stop:
 			l.commit(l.gather())
 			return
@@ -223,42 +173,101 @@ func (l *Log) gather(batch ...*pending) []*pending {
 	return batch
 }
 
-// commit writes a batch in one piece, or not at all. It reports whether the
-// log can go on.
-func (l *Log) commit(batch []*pending) bool {
+// commit writes a batch in one piece, or not at all. What cannot be taken back
+// after a failed write is taken off before the next.
+func (l *Log) commit(batch []*pending) {
 	if len(batch) == 0 {
-		return true
+		return
 	}
-	size, count, err := l.append(batch)
-	sound := err == nil || truncate(l.file, l.size) == nil
+	err := l.repair()
 	if err == nil {
-		l.size += size
-		l.next += count
+		err = l.write(batch)
 	}
+	l.failed = err != nil
 	for _, p := range batch {
 		p.result <- err
 	}
-	return sound
 }
 
-func (l *Log) append(batch []*pending) (size int64, count uint64, err error) {
+func (l *Log) write(batch []*pending) error {
+	lines, count, err := l.encode(batch)
+	switch {
+	case err != nil:
+		return err
+	case count == 0:
+		return l.tryOut()
+	}
+	if err := l.append(lines); err != nil {
+		return err
+	}
+	l.size += int64(len(lines))
+	l.next += count
+	return nil
+}
+
+// tryOut says whether the disk would take an entry. After one that it refused
+// only a write can tell, of blanks, which are no line and are taken off again.
+func (l *Log) tryOut() error {
+	if !l.failed {
+		return reserve(l.file, l.size)
+	}
+	if err := l.append(bytes.Repeat([]byte{' '}, reserved)); err != nil {
+		return err
+	}
+	l.torn = true
+	return l.repair()
+}
+
+// append writes to the end, durably. What was written of it when it fails is
+// taken off, now or, where that fails too, by repair.
+func (l *Log) append(data []byte) error {
+	_, err := l.file.Write(data)
+	if err == nil {
+		err = l.file.Sync()
+	}
+	if err == nil {
+		return nil
+	}
+	l.torn = true
+	_ = l.repair() // else before the next write
+	return fmt.Errorf("%w: %w", ErrWrite, err)
+}
+
+// repair takes off what a failed write left, by the file that is open or, when
+// that does nothing any more, by opening it anew.
+func (l *Log) repair() error {
+	if !l.torn {
+		return nil
+	}
+	err := truncate(l.file, l.size)
+	if err != nil {
+		var again file
+		if again, err = reopen(l.open, l.path, l.is, l.size, l.next-1); err == nil {
+			_ = l.file.Close() // it failed already
+			l.file = again
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("%w: what a failed write left of an entry cannot be taken off: %w", ErrWrite, err)
+	}
+	l.torn = false
+	return nil
+}
+
+// encode gives the lines of a batch, and how many they are.
+func (l *Log) encode(batch []*pending) ([]byte, uint64, error) {
 	var lines bytes.Buffer
+	count := uint64(0)
 	for _, p := range batch {
 		for _, e := range p.entries {
 			e.Sequence = l.next + count
 			line, err := json.Marshal(e)
 			if err != nil {
-				return 0, 0, fmt.Errorf("encode an audit entry: %w", err)
+				return nil, 0, fmt.Errorf("encode an audit entry: %w", err)
 			}
 			lines.Write(append(line, '\n'))
 			count++
 		}
 	}
-	if _, err := l.file.Write(lines.Bytes()); err != nil {
-		return 0, 0, fmt.Errorf("%w: %w", ErrWrite, err)
-	}
-	if err := l.file.Sync(); err != nil {
-		return 0, 0, fmt.Errorf("%w: %w", ErrWrite, err)
-	}
-	return int64(lines.Len()), count, nil
+	return lines.Bytes(), count, nil
 }

@@ -36,6 +36,12 @@ const (
 	ReasonProvenance        // the source does not say where the bytes came from
 )
 
+// Reasons lists them.
+func Reasons() []Reason {
+	return []Reason{ReasonUnknown, ReasonFailed, ReasonTimeout, ReasonBusy, ReasonShort, ReasonConstant, ReasonPattern,
+		ReasonRepeated, ReasonDuplicate, ReasonProvenance}
+}
+
 // String returns the reason as one stable lower-case word.
 func (r Reason) String() string {
 	switch r {

@@ -11,9 +11,10 @@ import (
 
 // operation is one caller's change; without apply it only waits for the anchor.
 type operation[T Tx] struct {
-	apply func(T) error
-	step  bool // takes a right away, or must know that what it saw is anchored
-	done  chan error
+	apply  func(T) error
+	step   bool // takes a right away, or must know that what it saw is anchored
+	done   chan error
+	queued time.Time
 }
 
 // queue holds the operations that wait for the next batch.
@@ -51,7 +52,7 @@ func (l *Ledger[T]) do(ctx context.Context, o *operation[T]) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	o.done = make(chan error, 1)
+	o.done, o.queued = make(chan error, 1), time.Now()
 	l.queue.add(o)
 	select {
 	case err := <-o.done:
@@ -70,11 +71,21 @@ func (l *Ledger[T]) do(ctx context.Context, o *operation[T]) error {
 func (l *Ledger[T]) runQueue() {
 	defer func() { <-l.turn }()
 	if batch := l.queue.take(); len(batch) > 0 {
+		l.waited(batch)
 		ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 		defer cancel()
 		defer abandon(slices.Clone(batch)) // run takes its own apart
 		l.run(ctx, batch)
 		l.publish()
+	}
+}
+
+func (l *Ledger[T]) waited(batch []*operation[T]) {
+	if l.Waited == nil {
+		return
+	}
+	for _, o := range batch {
+		l.Waited(time.Since(o.queued))
 	}
 }
 

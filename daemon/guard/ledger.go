@@ -40,8 +40,8 @@ type Disk[T Tx] interface {
 	View(ctx context.Context, f func(T) error) error
 }
 
-// Config holds a ledger's parts. All but Unclean, Missing and
-// OnRefusal are required.
+// Config holds a ledger's parts. All but Unclean, Missing, OnRefusal and Waited are
+// required.
 type Config[T Tx] struct {
 	Disk         Disk[T]
 	MAC          MAC
@@ -55,6 +55,9 @@ type Config[T Tx] struct {
 	// OnRefusal is called once, when the ledger begins to refuse changes and
 	// before any caller is told. It must not wait for the ledger. nil: nobody asks.
 	OnRefusal func(reason error)
+	// Waited, when it is set, is told how long each change waited for those
+	// before it.
+	Waited func(time.Duration)
 }
 
 // Ledger carries out every change of attempt counters and records. It keeps a

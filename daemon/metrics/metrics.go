@@ -10,8 +10,10 @@ import (
 // Stage is a part of a request that is timed on its own.
 type Stage string
 
-// The stages. Queue is the wait for a turn and for a free PIN check; PIN is the
-// stretching; Store and Audit include their fsync.
+// The stages. Queue is the wait for a turn, for a free PIN check and for the
+// changes before one's own; PIN is the stretching; Token and TPM are calls into
+// the devices, of which several changes may share one; Store and Audit include
+// their fsync.
 const (
 	Queue  Stage = "queue"
 	PIN    Stage = "pin"
@@ -44,6 +46,7 @@ type Metrics struct {
 	methods  map[string]bool
 
 	requests *prometheus.HistogramVec
+	errors   *prometheus.CounterVec
 	stages   *prometheus.HistogramVec
 	checks   *prometheus.CounterVec
 	charges  prometheus.Counter
@@ -54,38 +57,62 @@ type Metrics struct {
 	ready    prometheus.Gauge
 }
 
-// New makes an empty set. Only the named methods become label values; anything
-// else that a caller writes is "other". Sources are those of randomness.
-func New(version string, methods, sources []string) *Metrics {
+// Labels are the values that labels may have.
+type Labels struct {
+	Version string
+	// Methods that exist; anything else that a caller writes is "other".
+	Methods []string
+	// Errors are the reasons that a caller can get.
+	Errors []string
+	// Conditions are what can be wrong.
+	Conditions []string
+	// Sources of randomness, and why one may be refused.
+	Sources, SourceReasons []string
+}
+
+// New makes an empty set.
+func New(l Labels) *Metrics {
 	m := &Metrics{registry: prometheus.NewRegistry(), methods: map[string]bool{}}
-	for _, name := range methods {
+	for _, name := range l.Methods {
 		m.methods[name] = true
 	}
 	m.requests = histogram("sigild_request_duration_seconds", "Time from a request's decoding to its answer.", "method", "result")
+	m.errors = counters("sigild_request_errors_total", "Requests that were answered by an error, by its reason.", "reason")
 	m.stages = histogram("sigild_stage_duration_seconds", "Time of one step of a request, by the part that took it.", "stage")
 	m.checks = counters("sigild_pin_checks_total", "PIN checks, by how they ended.", "result")
 	m.charges = counter("sigild_pin_charges_total", "Attempts charged on disk before a PIN was checked.")
 	m.locks = counter("sigild_wallet_locks_total", "Wallets that a wrong PIN locked.")
 	m.refusals = counter("sigild_locked_refusals_total", "PIN checks refused because no attempt was left.")
 	m.sources = counters("sigild_entropy_failures_total", "Creations that a source of randomness stopped.", "source", "reason")
-	m.degraded = gauges("sigild_degraded", "1 while this part fails its probe.", "reason")
-	m.ready = gauge("sigild_ready", "1 while every probe passes.")
+	m.degraded = gauges("sigild_degraded", "1 while this is wrong, as in the reasons of sigild_status.", "reason")
+	m.ready = gauge("sigild_ready", "1 while wallets can be used: sigild_status says ready or degraded, not failing.")
 	build := gauges("sigild_build_info", "1; the version is in the label.", "version")
-	build.WithLabelValues(version).Set(1)
-	m.registry.MustRegister(m.requests, m.stages, m.checks, m.charges, m.locks, m.refusals, m.sources, m.degraded, m.ready, build,
+	build.WithLabelValues(l.Version).Set(1)
+	m.registry.MustRegister(m.requests, m.errors, m.stages, m.checks, m.charges, m.locks, m.refusals, m.sources, m.degraded, m.ready, build,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	m.begin(sources)
+	m.begin(l)
 	return m
 }
 
-// begin makes the series whose absence would look like health.
-func (m *Metrics) begin(sources []string) {
+// begin makes the series of all that alerts look for: increase() does not see
+// the first event of a series that it begins.
+func (m *Metrics) begin(l Labels) {
 	for _, s := range Stages() {
 		m.stages.WithLabelValues(string(s))
 	}
-	for _, s := range sources {
-		m.sources.WithLabelValues(s, "failed")
-		m.sources.WithLabelValues(s, "timeout")
+	for _, method := range l.Methods {
+		m.requests.WithLabelValues(method, OK)
+	}
+	for _, reason := range l.Errors {
+		m.errors.WithLabelValues(reason)
+	}
+	for _, c := range l.Conditions {
+		m.Degraded(c, false)
+	}
+	for _, s := range l.Sources {
+		for _, reason := range l.SourceReasons {
+			m.sources.WithLabelValues(s, reason)
+		}
 	}
 	for _, c := range []Check{Passed, Failed, Voided} {
 		m.checks.WithLabelValues(string(c))
@@ -112,9 +139,15 @@ func gauge(name, help string) prometheus.Gauge {
 	return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
 }
 
-// Request counts an answered request; result is "ok" or the error's reason.
+// OK is the result of a request that was answered without an error.
+const OK = "ok"
+
+// Request counts an answered request; result is OK or the error's reason.
 func (m *Metrics) Request(method, result string, took time.Duration) {
 	m.requests.WithLabelValues(m.Method(method), result).Observe(took.Seconds())
+	if result != OK {
+		m.errors.WithLabelValues(result).Inc()
+	}
 }
 
 // Method gives back the name of a method that exists, and "other" for whatever
@@ -150,12 +183,12 @@ func (m *Metrics) SourceFailed(source, reason string) {
 	m.sources.WithLabelValues(source, reason).Inc()
 }
 
-// Degraded says whether a part fails now.
+// Degraded says whether something is wrong now.
 func (m *Metrics) Degraded(reason string, is bool) {
 	m.degraded.WithLabelValues(reason).Set(number(is))
 }
 
-// Ready says whether every part works now.
+// Ready says whether wallets can be used now.
 func (m *Metrics) Ready(is bool) { m.ready.Set(number(is)) }
 
 func number(is bool) float64 {

@@ -2,6 +2,7 @@ package metrics_test
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -16,8 +17,13 @@ import (
 	"github.com/sigild/sigild/daemon/metrics"
 )
 
+func labels() metrics.Labels {
+	return metrics.Labels{Version: "v1", Methods: []string{"sigild_status"}, Errors: []string{"methodNotFound", "tokenFault"},
+		Conditions: []string{"tpm"}, Sources: []string{"kms"}, SourceReasons: []string{"timeout", "constant"}}
+}
+
 func filled() *metrics.Metrics {
-	m := metrics.New("v1", []string{"sigild_status"}, []string{"kms"})
+	m := metrics.New(labels())
 	m.Request("sigild_status", "ok", time.Millisecond)
 	for _, s := range metrics.Stages() {
 		m.Took(s, 200*time.Microsecond)
@@ -45,13 +51,39 @@ func TestLint(t *testing.T) {
 
 // A caller who makes up method names must not make up series.
 func TestUnknownMethodsShareALabel(t *testing.T) {
-	m := metrics.New("v1", []string{"sigild_status"}, []string{"kms"})
+	m := metrics.New(labels())
 	for _, method := range []string{"a", "b", "sigild_status ", ""} {
 		m.Request(method, "methodNotFound", time.Millisecond)
 	}
 	n, err := testutil.GatherAndCount(m.Gatherer(), "sigild_request_duration_seconds")
-	if err != nil || n != 1 {
-		t.Errorf("%d series, %v, want 1", n, err)
+	if err != nil || n != 2 { // and the one of sigild_status
+		t.Errorf("%d series, %v, want 2", n, err)
+	}
+}
+
+// Alerts on what never happened so far need its series at 0.
+func TestSeriesBeginAtZero(t *testing.T) {
+	want := `# HELP sigild_degraded 1 while this is wrong, as in the reasons of sigild_status.
+# TYPE sigild_degraded gauge
+sigild_degraded{reason="tpm"} 0
+# HELP sigild_request_errors_total Requests that were answered by an error, by its reason.
+# TYPE sigild_request_errors_total counter
+sigild_request_errors_total{reason="methodNotFound"} %d
+sigild_request_errors_total{reason="tokenFault"} 0
+# HELP sigild_entropy_failures_total Creations that a source of randomness stopped.
+# TYPE sigild_entropy_failures_total counter
+sigild_entropy_failures_total{reason="constant",source="kms"} 0
+sigild_entropy_failures_total{reason="timeout",source="kms"} 0
+`
+	m := metrics.New(labels())
+	for n := range 2 {
+		err := testutil.GatherAndCompare(m.Gatherer(), strings.NewReader(fmt.Sprintf(want, n)),
+			"sigild_degraded", "sigild_request_errors_total", "sigild_entropy_failures_total")
+		if err != nil {
+			t.Error(err)
+		}
+		m.Request("sigild_status", metrics.OK, time.Millisecond)
+		m.Request("x", "methodNotFound", time.Millisecond)
 	}
 }
 

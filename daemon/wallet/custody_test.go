@@ -105,7 +105,7 @@ func TestImportIsIdempotent(t *testing.T) {
 	b := custodyBench(t)
 	first := b.bringIn(t, b.importation("r", 9))
 	again := b.importation("r", 9)
-	again.Import.Key = nil // its address is in the request; the PIN shows whose it is
+	again.Import.Key = nil       // its address is in the request; the PIN shows whose it is
 	b.allowed = wallet.Allowed{} // what was carried out stays so
 	c, err := b.Create(context.Background(), again)
 	if err != nil || !c.Existing || c.Receipt.Statement != first.Receipt.Statement {
