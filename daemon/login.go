@@ -10,6 +10,7 @@ import (
 
 	"github.com/sigild/sigild/daemon/seal"
 	"github.com/sigild/sigild/daemon/store"
+	"github.com/sigild/sigild/daemon/wipe"
 	"github.com/sigild/sigild/hsm"
 )
 
@@ -41,11 +42,15 @@ func newMark(state byte, id seal.ID, pin []byte) mark {
 	if weakPIN(pin) {
 		return mark{state}
 	}
-	message := append(make([]byte, 0, len(markLabel)+len(id)+len(pin)), markLabel...)
-	message = append(append(message, id[:]...), pin...)
-	defer clear(message)
-	sum := sha256.Sum256(message)
-	return mark{state, 1, sum[0], sum[1]}
+	m := mark{state, 1}
+	wipe.Do(func() {
+		message := make([]byte, 0, len(markLabel)+len(id)+len(pin))
+		message = append(append(append(message, markLabel...), id[:]...), pin...)
+		defer clear(message)
+		sum := sha256.Sum256(message)
+		copy(m[2:], sum[:])
+	})
+	return m
 }
 
 // samePIN reports whether the mark may have been made for pin.

@@ -134,8 +134,11 @@ func purpose(c wallet.Class) (hsm.Purpose, error) {
 	return 0, fmt.Errorf("no wrap key for class %d", c)
 }
 
-func (t *token) HMACSHA512(ctx context.Context, o wallet.Object, data []byte) ([64]byte, error) {
-	return useObject(ctx, t, o, func(k *hsm.Keys, o hsm.Object) ([64]byte, error) { return k.HMACSHA512(ctx, o, data) })
+func (t *token) HMACSHA512(ctx context.Context, o wallet.Object, data []byte, mac *[64]byte) error {
+	_, err := useObject(ctx, t, o, func(k *hsm.Keys, o hsm.Object) (struct{}, error) {
+		return struct{}{}, k.HMACSHA512(ctx, o, data, mac)
+	})
+	return err
 }
 
 func (t *token) SignECDSA(ctx context.Context, o wallet.Object, digest [32]byte) ([64]byte, error) {
@@ -232,10 +235,13 @@ type factors struct {
 	host       *tpm.HMACKey
 }
 
-func (f factors) Pepper(ctx context.Context, message []byte) ([32]byte, error) {
-	return with(ctx, f.token, f.generation, func(k *hsm.Keys) ([32]byte, error) { return k.HMAC(ctx, hsm.PIN, message) })
+func (f factors) Pepper(ctx context.Context, message []byte, h1 *[32]byte) error {
+	_, err := with(ctx, f.token, f.generation, func(k *hsm.Keys) (struct{}, error) {
+		return struct{}{}, k.HMACInto(ctx, hsm.PIN, message, h1)
+	})
+	return err
 }
 
-func (f factors) Host(ctx context.Context, message []byte) ([32]byte, error) {
-	return f.token.chip.mac(ctx, f.host, message)
+func (f factors) Host(ctx context.Context, message []byte, h2 *[32]byte) error {
+	return f.token.chip.mac(ctx, f.host, message, h2)
 }

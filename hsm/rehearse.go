@@ -50,6 +50,5 @@ func (k *Keys) rehearseWrapped(ctx context.Context, p Purpose, o Object) (err er
 		_, err = k.SignECDSA(ctx, again, [32]byte{1})
 		return err
 	}
-	_, err = k.HMACSHA512(ctx, again, []byte("sigild/rehearsal"))
-	return err
+	return k.HMACSHA512(ctx, again, []byte("sigild/rehearsal"), new([64]byte))
 }

@@ -149,15 +149,16 @@ func (k *scriptedToken) Unwrap(_ context.Context, _ seal.KeyIDs, _ uint64, c wal
 	return k.add(d), nil
 }
 
-func (k *scriptedToken) HMACSHA512(_ context.Context, o wallet.Object, data []byte) (out [64]byte, err error) {
+func (k *scriptedToken) HMACSHA512(_ context.Context, o wallet.Object, data []byte, out *[64]byte) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err := k.enter("HMACSHA512"); err != nil {
-		return out, err
+		return err
 	}
 	m := hmac.New(sha512.New, k.objects[o.(int)].([]byte))
 	m.Write(data)
-	return [64]byte(m.Sum(nil)), nil
+	m.Sum(out[:0])
+	return nil
 }
 
 func (k *scriptedToken) SignECDSA(_ context.Context, o wallet.Object, digest [32]byte) (out [64]byte, err error) {
@@ -219,19 +220,21 @@ func (k *scriptedToken) SignReceipt(_ context.Context, digest [32]byte) ([]byte,
 
 func (k *scriptedToken) Factors(seal.KeyIDs) (seal.Factors, error) { return k, nil }
 
-func (k *scriptedToken) Pepper(_ context.Context, message []byte) ([32]byte, error) {
+func (k *scriptedToken) Pepper(_ context.Context, message []byte, out *[32]byte) error {
 	if do := k.during["Pepper"]; do != nil {
 		do()
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return mac(k.pin[:], message), k.enter("Pepper")
+	*out = mac(k.pin[:], message)
+	return k.enter("Pepper")
 }
 
-func (k *scriptedToken) Host(_ context.Context, message []byte) ([32]byte, error) {
+func (k *scriptedToken) Host(_ context.Context, message []byte, out *[32]byte) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return mac(k.host[:], message), k.enter("Host")
+	*out = mac(k.host[:], message)
+	return k.enter("Host")
 }
 
 func mac(key, message []byte) [32]byte {

@@ -55,9 +55,11 @@ func (w *tweak) public(root [65]byte) ([65]byte, error) {
 	if err != nil {
 		return [65]byte{}, err
 	}
-	t := w.t.Bytes()
+	var px, py *big.Int
+	t := new([32]byte)
 	defer clear(t[:])
-	px, py := ethsecp.S256().ScalarMult(x, y, t[:])
+	wipe.Do(func() { w.t.PutBytes(t) })
+	wipe.Quiet(func() { px, py = ethsecp.S256().ScalarMult(x, y, t[:]) })
 	if px == nil || py == nil {
 		return [65]byte{}, ErrToken
 	}
