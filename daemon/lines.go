@@ -25,6 +25,8 @@ type lines struct {
 	// recall is a PIN that was typed in, sealed by the TPM. The supervisor's
 	// goroutine alone uses it.
 	recall *tpm.Blob
+	// taken is the mark of the PIN that the token took; the same goroutine's.
+	taken mark
 }
 
 // startPatience is how long a start waits for devices that answer slowly. One
@@ -144,7 +146,7 @@ func (d *Daemon) unlockToken(ctx context.Context, t *hsm.Token) error {
 	if err := d.keepPIN(ctx, pin); err != nil {
 		return fmt.Errorf("token PIN: %w", err)
 	}
-	return loginMarks{d.db, d.doc.ID}.login(ctx, t, pin)
+	return loginMarks{d.db, d.doc.ID, &d.lines.taken}.login(ctx, t, pin)
 }
 
 func (d *Daemon) unsealPIN(ctx context.Context) (pin []byte, err error) {

@@ -28,7 +28,7 @@ var ErrLoginRefused = errors.New("the token refused this user PIN before and it 
 type mark [4]byte
 
 const (
-	markTrying  = 1 // written before the log-in
+	markTrying  = 1 // written before the log-in, and left where the token may have counted it
 	markRefused = 2
 	markAgain   = 3 // a log-in whose outcome is unknown is tried a second time
 )
@@ -63,70 +63,85 @@ func (m mark) samePIN(id seal.ID, pin []byte) bool {
 type loginMarks struct {
 	db *store.Store
 	id seal.ID
+	// taken is the mark of the PIN that the token took from this process, nil
+	// where nobody needs to know. That PIN is not wrong, so that it is tried as
+	// often as a failing device makes necessary.
+	taken *mark
 }
 
 // login tries the PIN once. Before it does, it says so on disk, so that a
 // crash, a restart or a supervisor's loop never spends the token's tries.
 func (l loginMarks) login(ctx context.Context, t *hsm.Token, pin []byte) error {
-	state, err := l.mayTry(ctx, t, pin)
+	if len(pin) == 0 {
+		return errors.New("the token's user PIN is empty")
+	}
+	before, err := l.db.Get(ctx, store.Login)
 	if err != nil {
 		return err
 	}
-	if err := l.put(ctx, newMark(state, l.id, pin)); err != nil {
+	state, err := l.mayTry(ctx, t, pin, before)
+	if err != nil {
 		return err
 	}
-	return l.settle(ctx, t.Login(ctx, pin), pin)
+	m := newMark(state, l.id, pin)
+	if err := l.put(ctx, m[:]); err != nil {
+		return err
+	}
+	return l.settle(ctx, t.Login(ctx, pin), pin, before)
 }
 
-// settle writes down how a log-in ended. One whose end nobody saw keeps its mark.
-func (l loginMarks) settle(ctx context.Context, outcome error, pin []byte) error {
+// settle writes down how a log-in ended. Where the token did not look at the PIN
+// all is as it was before; one whose end nobody knows keeps its mark.
+func (l loginMarks) settle(ctx context.Context, outcome error, pin, before []byte) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), markTimeout)
 	defer cancel()
 	switch {
 	case outcome == nil:
-		return l.clear(ctx)
+		if l.taken != nil {
+			*l.taken = newMark(markTrying, l.id, pin)
+		}
+		return l.put(ctx, nil)
 	case hsm.PINJudged(outcome):
-		return errors.Join(ErrLoginRefused, outcome, l.put(ctx, newMark(markRefused, l.id, pin)))
-	case errors.Is(outcome, context.DeadlineExceeded), errors.Is(outcome, context.Canceled):
-		return fmt.Errorf("token log-in: %w", outcome)
+		m := newMark(markRefused, l.id, pin)
+		return errors.Join(ErrLoginRefused, outcome, l.put(ctx, m[:]))
+	case hsm.PINIgnored(outcome):
+		return errors.Join(fmt.Errorf("token log-in: %w", outcome), l.put(ctx, before))
 	}
-	return errors.Join(fmt.Errorf("token log-in: %w", outcome), l.clear(ctx))
+	return fmt.Errorf("token log-in: %w", outcome)
 }
 
 // mayTry decides by the mark of the last log-in. One whose outcome is unknown
 // is tried once more, unless the token says that a wrong PIN was tried.
-func (l loginMarks) mayTry(ctx context.Context, t *hsm.Token, pin []byte) (state byte, err error) {
-	data, err := l.db.Get(ctx, store.Login)
-	if err != nil {
-		return 0, err
-	}
+func (l loginMarks) mayTry(ctx context.Context, t *hsm.Token, pin, before []byte) (state byte, err error) {
 	var m mark
-	if len(data) != len(m) {
+	if len(before) != len(m) {
 		return markTrying, nil
 	}
-	copy(m[:], data)
+	copy(m[:], before)
 	if !m.samePIN(l.id, pin) {
 		return markTrying, nil
 	}
-	if m[0] != markTrying {
+	if m[0] == markRefused {
 		return 0, ErrLoginRefused
 	}
 	info, err := t.Info(ctx)
 	if err != nil {
 		return 0, err
 	}
-	if info.UserPINCountLow || info.UserPINFinalTry {
+	switch {
+	case info.UserPINCountLow || info.UserPINFinalTry:
 		return 0, ErrLoginRefused
+	case l.taken != nil && l.taken[0] != 0 && l.taken.samePIN(l.id, pin):
+		return markTrying, nil
+	case m[0] == markTrying:
+		return markAgain, nil
 	}
-	return markAgain, nil
+	return 0, ErrLoginRefused
 }
 
-func (l loginMarks) put(ctx context.Context, m mark) error {
-	return l.db.Put(ctx, map[store.Document][]byte{store.Login: m[:]})
-}
-
-func (l loginMarks) clear(ctx context.Context) error {
-	return l.db.Put(ctx, map[store.Document][]byte{store.Login: nil})
+// put writes a mark; nil removes it.
+func (l loginMarks) put(ctx context.Context, mark []byte) error {
+	return l.db.Put(ctx, map[store.Document][]byte{store.Login: mark})
 }
 
 // ForgetRefusal lets the token's user PIN be tried once more after a refusal.
@@ -141,5 +156,5 @@ func ForgetRefusal(ctx context.Context, c *Config) (was bool, err error) {
 	if err != nil || data == nil {
 		return false, err
 	}
-	return true, loginMarks{db: db}.clear(ctx)
+	return true, loginMarks{db: db}.put(ctx, nil)
 }

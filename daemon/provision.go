@@ -117,7 +117,7 @@ func (p *provisioning) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := (loginMarks{p.db, p.doc.ID}).login(ctx, p.devices.token, pin); err != nil {
+	if err := (loginMarks{db: p.db, id: p.doc.ID}).login(ctx, p.devices.token, pin); err != nil {
 		return err
 	}
 	if err := p.makeKeys(ctx); err != nil {

@@ -123,7 +123,7 @@ func (r *recovery) open(ctx context.Context) (err error) {
 	if r.pin, err = r.tokenPIN(ctx); err != nil {
 		return fmt.Errorf("token PIN: %w", err)
 	}
-	if err := (loginMarks{r.db, r.doc.ID}).login(ctx, r.devices.token, r.pin); err != nil {
+	if err := (loginMarks{db: r.db, id: r.doc.ID}).login(ctx, r.devices.token, r.pin); err != nil {
 		return err
 	}
 	return r.openKeys(ctx)
