@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/sigild/sigild/daemon/config"
 	"github.com/sigild/sigild/daemon/seal"
@@ -28,6 +29,7 @@ type token struct {
 	hosts     map[uint32]*tpm.HMACKey
 	newest    seal.KeyIDs
 	fault     tokenFault
+	unfed     atomic.Pointer[hsm.Error] // why the token took no randomness last time
 }
 
 func (t *token) Keys() seal.KeyIDs { return t.newest }
@@ -169,16 +171,22 @@ func (t *token) Destroy(ctx context.Context, objects ...wallet.Object) error {
 	return c.Keys(t.newest.Token).Destroy(ctx, list...)
 }
 
-// FeedRandom is best effort by its nature: most tokens refuse C_SeedRandom,
-// and the mix does not depend on it.
+// FeedRandom is best effort by its nature: most tokens refuse C_SeedRandom, each
+// with a code of its own, and the mix does not depend on it. The status tells. A
+// fault of the device is an error, as with any call.
 func (t *token) FeedRandom(ctx context.Context, feed []byte) error {
 	c, err := t.line.Connection(ctx)
 	if err != nil {
 		return err
 	}
 	err = c.Token.SeedRandom(ctx, feed)
-	if errors.Is(err, hsm.ErrUnsupported) {
+	var refusal *hsm.Error
+	if errors.As(err, &refusal) && refusal.Class == hsm.GiveUp {
+		t.unfed.Store(refusal)
 		return nil
+	}
+	if err == nil {
+		t.unfed.Store(nil)
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package hsm_test
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sigild/sigild/hsm"
 	"github.com/sigild/sigild/hsm/hsmtest"
@@ -79,6 +81,116 @@ func logInAndForget(t *testing.T, instance *hsmtest.Instance) masked {
 		t.Error("a wrong PIN is accepted")
 	}
 	return mask(pin)
+}
+
+// A wrapped key that no caller gets is wiped: one whose caller has gone, and one
+// whose object was destroyed meanwhile. Wrapping by RFC 5649 has no random part, so
+// that the test knows what to look for.
+func TestWrappedKeysAreWipedOnErrors(t *testing.T) {
+	instance := hsmtest.New(t, hsmtest.WithFaults())
+	keys := hsmtest.Provision(t, instance.Open(t), hsmtest.Installation(), 1)
+	root, _, err := keys.GenerateRoot(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &forgotten{t: t, keys: keys, faults: instance.Faults, root: root, calls: map[string]int{}}
+	want := w.wrapped()
+	if again := w.wrapped(); !bytes.Equal(want, again) {
+		t.Fatal("the token wraps differently each time")
+	}
+	w.gone()
+	w.destroyed()
+	for _, place := range search(t, want[:24]) {
+		var start uint64
+		if _, err := fmt.Sscanf(place, "%x-", &start); err != nil {
+			t.Fatal(err)
+		}
+		if start>>36 > 0 && start < 0x7000_0000_0000 { // Go's heap; SoftHSM keeps what it likes
+			t.Errorf("the wrapped key is still in memory: %v", place)
+		}
+	}
+}
+
+// forgotten wraps a key in ways that do not give it to the caller.
+type forgotten struct {
+	t      *testing.T
+	keys   *hsm.Keys
+	faults *hsmtest.Faults
+	root   hsm.Object
+	calls  map[string]int
+}
+
+func (w *forgotten) wrapped() masked {
+	w.t.Helper()
+	b, err := w.keys.Wrap(w.t.Context(), hsm.Wrap, w.root)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer clear(b)
+	return mask(b)
+}
+
+// gone wraps for a caller that does not wait for it.
+func (w *forgotten) gone() {
+	w.t.Helper()
+	ctx, cancel := context.WithCancel(w.t.Context())
+	ended := w.hangs(ctx)
+	cancel()
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		w.t.Errorf("wrap: %v", err)
+	}
+	w.note("C_CloseSession") // the session is closed after its result was discarded
+	w.faults.Clear("C_WrapKey")
+	w.awaitCall("C_CloseSession")
+}
+
+// destroyed wraps a key that is destroyed before the caller gets it.
+func (w *forgotten) destroyed() {
+	w.t.Helper()
+	ended := w.hangs(w.t.Context())
+	w.note("C_DestroyObject")
+	w.faults.Hang("C_DestroyObject")
+	done := make(chan error, 1)
+	go func() { done <- w.keys.Destroy(w.t.Context(), w.root) }()
+	w.awaitCall("C_DestroyObject")
+	w.faults.Clear("C_WrapKey")
+	if err := <-ended; !errors.Is(err, hsm.ErrObjectLost) {
+		w.t.Errorf("wrap: %v", err)
+	}
+	w.faults.Clear("C_DestroyObject")
+	if err := <-done; err != nil {
+		w.t.Error(err)
+	}
+}
+
+// hangs has a call in the module that wraps, until C_WrapKey is cleared.
+func (w *forgotten) hangs(ctx context.Context) (ended chan error) {
+	w.t.Helper()
+	w.note("C_WrapKey")
+	w.faults.Hang("C_WrapKey")
+	ended = make(chan error, 1)
+	go func() {
+		_, err := w.keys.Wrap(ctx, hsm.Wrap, w.root)
+		ended <- err
+	}()
+	w.awaitCall("C_WrapKey")
+	return ended
+}
+
+// note takes down how often a function was called; awaitCall waits for one more.
+func (w *forgotten) note(function string) { w.calls[function] = w.faults.Calls(function) }
+
+func (w *forgotten) awaitCall(function string) {
+	w.t.Helper()
+	again := time.NewTicker(time.Millisecond)
+	defer again.Stop()
+	for w.faults.Calls(function) == w.calls[function] {
+		select {
+		case <-again.C:
+		case <-w.t.Context().Done():
+			w.t.Fatalf("no call of %s", function)
+		}
+	}
 }
 
 // search returns where the secret is found in writable memory.
