@@ -38,6 +38,7 @@ var allowed = map[string][]string{
 	"daemon/entropy/kmstest":   {"daemon/entropy"},
 	"daemon/channel":           {"daemon/wipe"},
 	"daemon/wipe":              {},
+	"daemon/wipe/wipetest":     {},
 	"daemon/seal":              {"daemon/wipe"},
 	"daemon/guard":             {},
 	"daemon/store":             {"daemon/wallet", "daemon/seal"},
@@ -56,7 +57,7 @@ var allowed = map[string][]string{
 
 // testPackages may be imported by tests, by each other and by the demo only.
 var testPackages = []string{"hsm/hsmtest", "tpm/tpmtest", "daemon/entropy/kmstest", "daemon/daemontest",
-	"ipc/ipctest", "cmd/internal/ask/asktest"}
+	"daemon/wipe/wipetest", "ipc/ipctest", "cmd/internal/ask/asktest"}
 
 type goPackage struct {
 	ImportPath string

@@ -1,7 +1,6 @@
 package wipe_test
 
 import (
-	"bytes"
 	"crypto/rand"
 	"fmt"
 	"os"
@@ -13,29 +12,29 @@ import (
 	sys "golang.org/x/sys/unix"
 
 	"github.com/sigild/sigild/daemon/wipe"
+	"github.com/sigild/sigild/daemon/wipe/wipetest"
 )
 
 // size of a secret here. Go copies 33 to 64 bytes by vector registers: the last 32
 // stay in two of them.
 const size = 61
 
-// masked is a secret that the test remembers without keeping a copy of it.
-type masked [size]byte
+// secret is one that the test remembers masked.
+type secret struct{ masked wipetest.Masked }
 
-func newMasked() (m masked) {
-	rand.Read(m[:])
-	return m
+func newSecret() *secret {
+	var b [size]byte
+	rand.Read(b[:])
+	return &secret{b[:]} // as good as any other
 }
 
 // move copies the secret from one buffer to another, both of which it clears, and
-// has signals interrupt its thread directly after that.
+// has a signal interrupt its thread directly after that.
 //
 //go:noinline
-func (m *masked) move() {
+func (s *secret) move() {
 	from, to := new([size]byte), new([size]byte)
-	for i := range m {
-		from[i] = m[i] ^ 0x55
-	}
+	s.masked.Unmask(from[:])
 	copyAndSignal(to[:], from[:])
 	clear(from[:])
 	clear(to[:])
@@ -47,50 +46,23 @@ func copyAndSignal(to, from []byte) {
 	_, _, _ = sys.RawSyscall(sys.SYS_TGKILL, uintptr(os.Getpid()), uintptr(sys.Gettid()), uintptr(sys.SIGURG))
 }
 
-// places counts how often the secret's last 32 bytes are in memory that this
-// process can write.
-func (m *masked) places(t *testing.T) (n int) {
-	t.Helper()
-	maps, err := os.ReadFile("/proc/self/maps")
-	if err != nil {
-		t.Fatal(err)
+// spread leaves copies of the secret in frames deep below its caller's.
+//
+//go:noinline
+func (s *secret) spread(deep int) byte {
+	var copied [size]byte
+	s.masked.Unmask(copied[:])
+	if deep == 0 {
+		return copied[size-1]
 	}
-	mem, err := os.Open("/proc/self/mem")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer mem.Close()
-	buffer := make([]byte, 1<<16)
-	for line := range strings.Lines(string(maps)) {
-		var low, high uint64
-		var flags string
-		if _, err := fmt.Sscanf(line, "%x-%x %s", &low, &high, &flags); err != nil {
-			t.Fatal(err)
-		}
-		for at := low; strings.HasPrefix(flags, "rw") && at < high; at += uint64(len(buffer) - size) {
-			read, _ := mem.ReadAt(buffer[:min(uint64(len(buffer)), high-at)], int64(at)) // parts may be unmapped meanwhile
-			n += m.count(buffer[:read])
-		}
-	}
-	return n
+	return copied[deep%size] + s.spread(deep-1)
 }
 
-func (m *masked) count(b []byte) (n int) {
-	want := m[size-32:]
-	for {
-		i := bytes.IndexByte(b, want[0]^0x55)
-		if i < 0 || i+len(want) > len(b) {
-			return n
-		}
-		same := true
-		for k := range want {
-			same = same && b[i+k]^0x55 == want[k]
-		}
-		if same {
-			n++
-		}
-		b = b[i+1:]
-	}
+// left counts how often the last 32 bytes are in memory, which is what a copy
+// leaves in registers.
+func (s *secret) left(t *testing.T) int {
+	t.Helper()
+	return len(s.masked[size-32:].Places(t))
 }
 
 // aside runs f on a thread and a stack of its own, which nothing else uses before
@@ -124,17 +96,17 @@ func TestSignalsStoreNoSecret(t *testing.T) {
 		return
 	}
 	for name, run := range map[string]func(func()){"Do": wipe.Do, "Quiet": wipe.Quiet} {
-		m := newMasked()
-		aside(t, func() { run(m.move) })
+		s := newSecret()
+		aside(t, func() { run(s.move) })
 		collect()
-		if n := m.places(t); n > 0 {
+		if n := s.left(t); n > 0 {
 			t.Errorf("%s: the secret is in memory %d times", name, n)
 		}
 	}
-	m := newMasked()
-	aside(t, m.move)
+	s := newSecret()
+	aside(t, s.move)
 	collect()
-	if n := m.places(t); n == 0 && runtime.GOARCH == "amd64" {
+	if n := s.left(t); n == 0 && runtime.GOARCH == "amd64" {
 		t.Error("the secret is not found where it must be: this test proves nothing")
 	}
 }
@@ -146,30 +118,16 @@ func TestQuietErasesTheStack(t *testing.T) {
 		return
 	}
 	for name, run := range map[string]func(func()){"Quiet": wipe.Quiet, "nothing": func(f func()) { f() }} {
-		m, other := newMasked(), newMasked()
+		s, other := newSecret(), newSecret()
 		aside(t, func() {
 			other.spread(80) // so that the stack is large enough: what it grew out of is not erased
-			run(func() { m.spread(40) })
+			run(func() { s.spread(40) })
 		})
 		collect()
-		if n := m.places(t); (n > 0) != (name == "nothing") {
+		if n := s.left(t); (n > 0) != (name == "nothing") {
 			t.Errorf("after %s the secret is in memory %d times", name, n)
 		}
 	}
-}
-
-// spread leaves copies of the secret in frames deep below its caller's.
-//
-//go:noinline
-func (m *masked) spread(deep int) byte {
-	var copied [size]byte
-	for i := range m {
-		copied[i] = m[i] ^ 0x55
-	}
-	if deep == 0 {
-		return copied[size-1]
-	}
-	return copied[deep%size] + m.spread(deep-1)
 }
 
 // The signals come when f has ended.
