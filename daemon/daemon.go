@@ -187,8 +187,8 @@ func openGeneration(ctx context.Context, t *hsm.Token, id seal.ID, g generation)
 	if err != nil {
 		return nil, fmt.Errorf("token keys of generation %d: %w", g.Number, err)
 	}
-	if g.Enforcement == hsm.EnforcedByToken && keys.Enforcement() != hsm.EnforcedByToken {
-		return nil, fmt.Errorf("generation %d: %w", g.Number, ErrEnforcement)
+	if enforces(keys.Enforcement()) < enforces(g.Enforcement) {
+		return nil, fmt.Errorf("generation %d: %w: %q, and %q now", g.Number, ErrEnforcement, g.Enforcement, keys.Enforcement())
 	}
 	for _, f := range g.Fingerprints {
 		if err := keys.CheckFingerprint(ctx, hsm.Purpose(f.Purpose), f.Value); err != nil {
@@ -196,6 +196,20 @@ func openGeneration(ctx context.Context, t *hsm.Token, id seal.ID, g generation)
 		}
 	}
 	return keys, nil
+}
+
+// enforces ranks who keeps unwrapped keys in the token. A word that is not known
+// cannot be less than what another version of this program found.
+func enforces(who string) int {
+	switch who {
+	case hsm.EnforcedByDaemon:
+		return 1
+	case hsm.EnforcedInPart:
+		return 2
+	case hsm.EnforcedByToken:
+		return 3
+	}
+	return 4
 }
 
 // guardRoot reads and verifies the guard root.

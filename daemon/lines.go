@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sigild/sigild/daemon/wipe"
 	"github.com/sigild/sigild/hsm"
 	"github.com/sigild/sigild/tpm"
 )
@@ -22,10 +24,11 @@ type lines struct {
 
 	// verified says that what comes before the first request has held once.
 	verified atomic.Bool
-	// recall is a PIN that was typed in, sealed by the TPM. The supervisor's
-	// goroutine alone uses it.
+	// The supervisor's goroutine alone uses the rest. typed is a PIN that a person
+	// typed, until all is verified; recall is the same, sealed by the TPM.
+	typed  []byte
 	recall *tpm.Blob
-	marks  loginMarks // likewise
+	marks  loginMarks
 }
 
 // startPatience is how long a start waits for devices that answer slowly. One
@@ -126,6 +129,7 @@ func (l *lines) close() error {
 	}
 	l.stop()
 	l.group.Wait()
+	l.forgetTyped()
 	return l.tpm.tpm.Close()
 }
 
@@ -139,18 +143,31 @@ func (d *Daemon) unlockToken(ctx context.Context, t *hsm.Token) error {
 			return err
 		}
 	}
-	pin, err := d.recallPIN(ctx)
+	pin, err := d.userPIN(ctx)
 	defer func() { clear(pin) }()
-	if err == nil && pin == nil {
-		pin, err = tokenPIN(ctx, d.config.Token, pinSources{d.unsealPIN, d.options.Ask, d.options.command})
-	}
 	if err != nil {
 		return fmt.Errorf("token PIN: %w", err)
 	}
-	if err := d.keepPIN(ctx, pin); err != nil {
-		return fmt.Errorf("token PIN: %w", err)
+	err = d.lines.marks.login(ctx, t, pin)
+	kind, _ := d.config.Token.PINSource()
+	if kind == "prompt" && !errors.Is(err, ErrLoginRefused) && d.lines.recall == nil && d.lines.typed == nil {
+		d.lines.typed, pin = pin, nil // nobody may be there to type it again
 	}
-	return d.lines.marks.login(ctx, t, pin)
+	return err
+}
+
+// userPIN gives the PIN that was typed before, or gets it from where it is kept.
+// The caller wipes it.
+func (d *Daemon) userPIN(ctx context.Context) (pin []byte, err error) {
+	if typed := d.lines.typed; typed != nil {
+		wipe.Do(func() { pin = bytes.Clone(typed) })
+		return pin, nil
+	}
+	pin, err = d.recallPIN(ctx)
+	if err == nil && pin == nil {
+		pin, err = tokenPIN(ctx, d.config.Token, pinSources{d.unsealPIN, d.options.Ask, d.options.command})
+	}
+	return pin, err
 }
 
 func (d *Daemon) unsealPIN(ctx context.Context) (pin []byte, err error) {
@@ -164,8 +181,11 @@ func (d *Daemon) unsealPIN(ctx context.Context) (pin []byte, err error) {
 // keepPIN has the TPM seal a PIN that a person typed, so that the token can be
 // logged in to again without them. The PIN itself does not stay in memory, and
 // the sealed one is in memory only.
-func (d *Daemon) keepPIN(ctx context.Context, pin []byte) error {
-	if kind, _ := d.config.Token.PINSource(); kind != "prompt" || d.lines.recall != nil {
+//
+// It comes after verify: which TPM that is and whose measured states may unseal is
+// what the installation document says.
+func (d *Daemon) keepPIN(ctx context.Context) error {
+	if d.lines.typed == nil {
 		return nil
 	}
 	authority, _, err := d.doc.authority()
@@ -173,12 +193,18 @@ func (d *Daemon) keepPIN(ctx context.Context, pin []byte) error {
 		return err
 	}
 	return d.lines.tpm.do(ctx, func(ctx context.Context) error {
-		blob, err := d.lines.tpm.tpm.Seal(ctx, pin, authority)
+		blob, err := d.lines.tpm.tpm.Seal(ctx, d.lines.typed, authority)
 		if err == nil {
 			d.lines.recall = &blob
+			d.lines.forgetTyped()
 		}
 		return err
 	})
+}
+
+func (l *lines) forgetTyped() {
+	clear(l.typed)
+	l.typed = nil
 }
 
 // recallPIN gives back what keepPIN kept; nil when there is nothing.
@@ -208,14 +234,13 @@ func (d *Daemon) openKeys(ctx context.Context, t *hsm.Token, doc *document) ([]*
 		}
 		list = append(list, keys)
 	}
-	if d.lines.verified.Load() {
-		return list, nil
+	if !d.lines.verified.Load() {
+		if err := d.verify(ctx, list[len(list)-1], doc); err != nil {
+			return nil, err
+		}
+		d.lines.verified.Store(true)
 	}
-	if err := d.verify(ctx, list[len(list)-1], doc); err != nil {
-		return nil, err
-	}
-	d.lines.verified.Store(true)
-	return list, nil
+	return list, d.keepPIN(ctx)
 }
 
 // verify is what must hold before the first request. Both devices are there.

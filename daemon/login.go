@@ -11,6 +11,7 @@ import (
 
 	"github.com/sigild/sigild/daemon/seal"
 	"github.com/sigild/sigild/daemon/store"
+	"github.com/sigild/sigild/daemon/wipe"
 	"github.com/sigild/sigild/hsm"
 )
 
@@ -28,7 +29,7 @@ var ErrLoginRefused = errors.New("the token refused this user PIN before and it 
 type mark [4]byte
 
 const (
-	markTrying  = 1 // written before the log-in
+	markTrying  = 1 // written before the log-in, and left where the token may have counted it
 	markRefused = 2
 	markAgain   = 3 // a log-in whose outcome is unknown is tried a second time
 )
@@ -42,11 +43,15 @@ func newMark(state byte, id seal.ID, pin []byte) mark {
 	if weakPIN(pin) {
 		return mark{state}
 	}
-	message := append(make([]byte, 0, len(markLabel)+len(id)+len(pin)), markLabel...)
-	message = append(append(message, id[:]...), pin...)
-	defer clear(message)
-	sum := sha256.Sum256(message)
-	return mark{state, 1, sum[0], sum[1]}
+	m := mark{state, 1}
+	wipe.Do(func() {
+		message := make([]byte, 0, len(markLabel)+len(id)+len(pin))
+		message = append(append(append(message, markLabel...), id[:]...), pin...)
+		defer clear(message)
+		sum := sha256.Sum256(message)
+		copy(m[2:], sum[:])
+	})
+	return m
 }
 
 // samePIN reports whether the mark may have been made for pin.
@@ -67,6 +72,9 @@ type loginMarks struct {
 // login tries the PIN once. Before it does, it says so on disk, so that a
 // crash, a restart or a supervisor's loop never spends the token's tries.
 func (l *loginMarks) login(ctx context.Context, t *hsm.Token, pin []byte) error {
+	if len(pin) == 0 {
+		return errors.New("the token's user PIN is empty")
+	}
 	before, err := l.db.Get(ctx, store.Login)
 	if err != nil {
 		return err
@@ -81,8 +89,8 @@ func (l *loginMarks) login(ctx context.Context, t *hsm.Token, pin []byte) error 
 	return l.settle(ctx, t.Login(ctx, pin), before, pin)
 }
 
-// settle writes down how a log-in ended. One whose end nobody saw keeps its mark;
-// one that did not reach the token leaves the mark that was there before.
+// settle writes down how a log-in ended. Where the token did not look at the PIN
+// all is as it was before; one whose end nobody knows keeps its mark.
 func (l *loginMarks) settle(ctx context.Context, outcome error, before, pin []byte) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), markTimeout)
 	defer cancel()
@@ -91,12 +99,10 @@ func (l *loginMarks) settle(ctx context.Context, outcome error, before, pin []by
 		return l.clear(ctx)
 	case hsm.PINJudged(outcome):
 		return errors.Join(ErrLoginRefused, outcome, l.put(ctx, newMark(markRefused, l.id, pin)))
-	case errors.Is(outcome, hsm.ErrNotPresented):
+	case hsm.PINIgnored(outcome), errors.Is(outcome, hsm.ErrNotPresented):
 		return errors.Join(fmt.Errorf("token log-in: %w", outcome), l.write(ctx, before))
-	case errors.Is(outcome, context.DeadlineExceeded), errors.Is(outcome, context.Canceled):
-		return fmt.Errorf("token log-in: %w", outcome)
 	}
-	return errors.Join(fmt.Errorf("token log-in: %w", outcome), l.clear(ctx))
+	return fmt.Errorf("token log-in: %w", outcome)
 }
 
 // mayTry decides by the mark of the last log-in. One whose outcome is unknown

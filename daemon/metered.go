@@ -71,8 +71,8 @@ func (t meteredToken) Unwrap(ctx context.Context, k seal.KeyIDs, mechanism uint6
 	return metered(t.m, metrics.Token, func() (wallet.Object, error) { return t.Token.Unwrap(ctx, k, mechanism, c, wrapped) })
 }
 
-func (t meteredToken) HMACSHA512(ctx context.Context, o wallet.Object, data []byte) ([64]byte, error) {
-	return metered(t.m, metrics.Token, func() ([64]byte, error) { return t.Token.HMACSHA512(ctx, o, data) })
+func (t meteredToken) HMACSHA512(ctx context.Context, o wallet.Object, data []byte, mac *[64]byte) error {
+	return meteredErr(t.m, metrics.Token, func() error { return t.Token.HMACSHA512(ctx, o, data, mac) })
 }
 
 func (t meteredToken) SignECDSA(ctx context.Context, o wallet.Object, digest [32]byte) ([64]byte, error) {
@@ -104,12 +104,12 @@ type meteredFactors struct {
 	m *metrics.Metrics
 }
 
-func (f meteredFactors) Pepper(ctx context.Context, message []byte) ([32]byte, error) {
-	return metered(f.m, metrics.Token, func() ([32]byte, error) { return f.Factors.Pepper(ctx, message) })
+func (f meteredFactors) Pepper(ctx context.Context, message []byte, h1 *[32]byte) error {
+	return meteredErr(f.m, metrics.Token, func() error { return f.Factors.Pepper(ctx, message, h1) })
 }
 
-func (f meteredFactors) Host(ctx context.Context, message []byte) ([32]byte, error) {
-	return metered(f.m, metrics.TPM, func() ([32]byte, error) { return f.Factors.Host(ctx, message) })
+func (f meteredFactors) Host(ctx context.Context, message []byte, h2 *[32]byte) error {
+	return meteredErr(f.m, metrics.TPM, func() error { return f.Factors.Host(ctx, message, h2) })
 }
 
 // meteredStore times what goes round the ledger; see ledgerMeter.

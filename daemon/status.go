@@ -80,6 +80,9 @@ func (d *Daemon) notes() []string {
 		notes = append(notes, "the token does not enforce unwrap templates ("+e+"): whoever has its user PIN and a wrapped key can read the key")
 	}
 	notes = append(append(append(notes, d.custodyNotes()...), d.memoryNotes()...), d.landlockNotes()...)
+	if refusal := d.token.unfed.Load(); refusal != nil {
+		notes = append(notes, "the token's own generator is not fed with the mixed randomness: "+refusal.Error())
+	}
 	for _, name := range d.config.Entropy.Drop {
 		notes = append(notes, "new wallets are made without randomness from "+name)
 	}

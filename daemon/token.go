@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/sigild/sigild/daemon/config"
 	"github.com/sigild/sigild/daemon/seal"
@@ -31,6 +32,7 @@ type token struct {
 	fault     tokenFault
 	// distrusted is called once when the token goes out of service.
 	distrusted func(*faultMark)
+	unfed      atomic.Pointer[hsm.Error] // why the token took no randomness last time
 }
 
 func (t *token) Keys() seal.KeyIDs { return t.newest }
@@ -188,8 +190,11 @@ func purpose(c wallet.Class) (hsm.Purpose, error) {
 	return 0, fmt.Errorf("no wrap key for class %d", c)
 }
 
-func (t *token) HMACSHA512(ctx context.Context, o wallet.Object, data []byte) ([64]byte, error) {
-	return useObject(ctx, t, o, func(k *hsm.Keys, o hsm.Object) ([64]byte, error) { return k.HMACSHA512(ctx, o, data) })
+func (t *token) HMACSHA512(ctx context.Context, o wallet.Object, data []byte, mac *[64]byte) error {
+	_, err := useObject(ctx, t, o, func(k *hsm.Keys, o hsm.Object) (struct{}, error) {
+		return struct{}{}, k.HMACSHA512(ctx, o, data, mac)
+	})
+	return err
 }
 
 func (t *token) SignECDSA(ctx context.Context, o wallet.Object, digest [32]byte) ([64]byte, error) {
@@ -220,16 +225,22 @@ func (t *token) Destroy(ctx context.Context, objects ...wallet.Object) error {
 	return c.Keys(t.newest.Token).Destroy(ctx, list...)
 }
 
-// FeedRandom is best effort by its nature: most tokens refuse C_SeedRandom,
-// and the mix does not depend on it.
+// FeedRandom is best effort by its nature: most tokens refuse C_SeedRandom, each
+// with a code of its own, and the mix does not depend on it. The status tells. A
+// fault of the device is an error, as with any call.
 func (t *token) FeedRandom(ctx context.Context, feed []byte) error {
 	c, err := t.line.Connection(ctx)
 	if err != nil {
 		return err
 	}
 	err = c.Token.SeedRandom(ctx, feed)
-	if errors.Is(err, hsm.ErrUnsupported) {
+	var refusal *hsm.Error
+	if errors.As(err, &refusal) && refusal.Class == hsm.GiveUp {
+		t.unfed.Store(refusal)
 		return nil
+	}
+	if err == nil {
+		t.unfed.Store(nil)
 	}
 	return err
 }
@@ -286,10 +297,13 @@ type factors struct {
 	host       *tpm.HMACKey
 }
 
-func (f factors) Pepper(ctx context.Context, message []byte) ([32]byte, error) {
-	return with(ctx, f.token, f.generation, func(k *hsm.Keys) ([32]byte, error) { return k.HMAC(ctx, hsm.PIN, message) })
+func (f factors) Pepper(ctx context.Context, message []byte, h1 *[32]byte) error {
+	_, err := with(ctx, f.token, f.generation, func(k *hsm.Keys) (struct{}, error) {
+		return struct{}{}, k.HMACInto(ctx, hsm.PIN, message, h1)
+	})
+	return err
 }
 
-func (f factors) Host(ctx context.Context, message []byte) ([32]byte, error) {
-	return f.token.chip.mac(ctx, f.host, message)
+func (f factors) Host(ctx context.Context, message []byte, h2 *[32]byte) error {
+	return f.token.chip.mac(ctx, f.host, message, h2)
 }

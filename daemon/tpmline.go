@@ -186,12 +186,8 @@ func (l *tpmLine) Random(ctx context.Context, n int) (b []byte, err error) {
 }
 
 // mac computes with a host key.
-func (l *tpmLine) mac(ctx context.Context, key *tpm.HMACKey, message []byte) (sum [32]byte, err error) {
-	err = l.do(ctx, func(ctx context.Context) error {
-		sum, err = key.HMAC(ctx, message)
-		return err
-	})
-	return sum, err
+func (l *tpmLine) mac(ctx context.Context, key *tpm.HMACKey, message []byte, mac *[32]byte) error {
+	return l.do(ctx, func(ctx context.Context) error { return key.HMACInto(ctx, message, mac) })
 }
 
 // probe asks the TPM for something that it has in every state.

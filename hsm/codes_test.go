@@ -1,6 +1,7 @@
 package hsm_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -99,6 +100,29 @@ func TestClasses(t *testing.T) {
 	for c := hsm.GiveUp; c <= hsm.WaitDevice; c++ {
 		if c.String() == hsm.Class(99).String() {
 			t.Errorf("class %d has no name", c)
+		}
+	}
+}
+
+// What is not known to have spared the PIN may have cost a try.
+func TestPINIgnored(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		want bool
+	}{
+		{hsm.NewError("C_Login", pkcs11.CKR_DEVICE_REMOVED), true},
+		{hsm.NewError("C_Login", pkcs11.CKR_SESSION_HANDLE_INVALID), true},
+		{hsm.NewError("C_GetTokenInfo", pkcs11.CKR_DEVICE_ERROR), true},
+		{hsm.ErrHung, true},
+		{hsm.NewError("C_Login", pkcs11.CKR_DEVICE_ERROR), false},
+		{hsm.NewError("C_Login", pkcs11.CKR_GENERAL_ERROR), false},
+		{hsm.NewError("C_Login", pkcs11.CKR_VENDOR_DEFINED), false},
+		{hsm.NewError("C_Login", pkcs11.CKR_PIN_INCORRECT), false},
+		{context.DeadlineExceeded, false},
+		{errors.New("something else"), false},
+	} {
+		if got := hsm.PINIgnored(fmt.Errorf("wrapped: %w", c.err)); got != c.want {
+			t.Errorf("PINIgnored(%v) is %v", c.err, got)
 		}
 	}
 }

@@ -150,6 +150,17 @@ func PINJudged(err error) bool {
 		errors.As(err, &e) && e.Func == "C_Login" && judgesPIN(e.Code)
 }
 
+// PINIgnored reports whether a failed Login certainly did not have the token look at
+// the user PIN: C_Login was not called, or its code says so. After any other error
+// that is not PINJudged, and after a time-out, the token may have counted a wrong PIN.
+func PINIgnored(err error) bool {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.Func != "C_Login" || ignoresPIN(e.Code)
+	}
+	return errors.Is(err, ErrHung) || errors.Is(err, ErrClosed) || errors.Is(err, ErrNotLoggedIn)
+}
+
 // refusedTemplate reports whether the token rejects the attributes given, and
 // so may accept fewer of them.
 func refusedTemplate(err error) bool {

@@ -11,6 +11,8 @@ import (
 	"math/big"
 
 	"github.com/miekg/pkcs11"
+
+	"github.com/sigild/sigild/daemon/wipe"
 )
 
 // Keys are the long-lived keys of one installation and generation, found and
@@ -228,16 +230,21 @@ func (k *Keys) key(p Purpose, kinds ...kind) (longLived, error) {
 // maxMessage bounds the input of one HMAC in bytes.
 const maxMessage = 1 << 20
 
-// HMAC returns HMAC-SHA256 of data, at most 1 MiB, under the key PIN or Record.
-// Any other purpose is ErrPurpose. data stays the caller's to wipe; so does the
-// result.
-func (k *Keys) HMAC(ctx context.Context, p Purpose, data []byte) (out [32]byte, err error) {
+// HMAC is HMACInto for a result that is not secret.
+func (k *Keys) HMAC(ctx context.Context, p Purpose, data []byte) (mac [32]byte, err error) {
+	err = k.HMACInto(ctx, p, data, &mac)
+	return mac, err
+}
+
+// HMACInto computes HMAC-SHA256 of data, at most 1 MiB, under the key PIN or
+// Record. Any other purpose is ErrPurpose. data stays the caller's to wipe; so is
+// mac, which stays as it was after an error. No other copy is left.
+func (k *Keys) HMACInto(ctx context.Context, p Purpose, data []byte, mac *[32]byte) error {
 	l, err := k.key(p, macKind)
 	if err != nil {
-		return out, err
+		return err
 	}
-	err = k.token.mac(ctx, pkcs11.CKM_SHA256_HMAC, l.secret, data, out[:])
-	return out, err
+	return k.token.mac(ctx, pkcs11.CKM_SHA256_HMAC, l.secret, data, mac[:])
 }
 
 // mac computes an HMAC on a signing session and copies it to out, which stays
@@ -259,7 +266,7 @@ func (t *Token) mac(ctx context.Context, mech uint, key objectHandle, data, out 
 		return err
 	}
 	defer clear(got)
-	copy(out, got)
+	wipe.Do(func() { copy(out, got) })
 	return nil
 }
 

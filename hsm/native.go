@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"github.com/miekg/pkcs11"
+
+	"github.com/sigild/sigild/daemon/wipe"
 )
 
 type (
@@ -38,6 +40,13 @@ func (n *native) unload() {
 	n.m = nil
 }
 
+// quietly runs a function of the module. Whatever it left of secrets in registers is
+// erased before a signal, such as the scheduler's, can have the kernel store them.
+func quietly(function func() C.p11_ulong) (rv C.p11_ulong) {
+	wipe.Quiet(func() { rv = function() })
+	return rv
+}
+
 // result turns a CK_RV into an error.
 func result(function string, rv C.p11_ulong) error {
 	if rv == pkcs11.CKR_OK {
@@ -50,16 +59,21 @@ func result(function string, rv C.p11_ulong) error {
 func pointer(b []byte) unsafe.Pointer { return unsafe.Pointer(unsafe.SliceData(b)) }
 
 func (n *native) login(s sessionHandle, pin *block) error {
-	return result("C_Login", C.p11_login(n.m, C.p11_ulong(s), pin.base, C.p11_ulong(pin.size)))
+	rv := quietly(func() C.p11_ulong { return C.p11_login(n.m, C.p11_ulong(s), pin.base, C.p11_ulong(pin.size)) })
+	return result("C_Login", rv)
 }
 
 func (n *native) random(s sessionHandle, out []byte) error {
-	rv := C.p11_random(n.m, C.p11_ulong(s), pointer(out), C.p11_ulong(len(out)))
+	rv := quietly(func() C.p11_ulong {
+		return C.p11_random(n.m, C.p11_ulong(s), pointer(out), C.p11_ulong(len(out)))
+	})
 	return result("C_GenerateRandom", rv)
 }
 
 func (n *native) seed(s sessionHandle, seed *block) error {
-	rv := C.p11_seed(n.m, C.p11_ulong(s), seed.base, C.p11_ulong(seed.size))
+	rv := quietly(func() C.p11_ulong {
+		return C.p11_seed(n.m, C.p11_ulong(s), seed.base, C.p11_ulong(seed.size))
+	})
 	return result("C_SeedRandom", rv)
 }
 
@@ -67,7 +81,9 @@ func (n *native) createObject(s sessionHandle, t template) (objectHandle, error)
 	m, attrs, count := t.marshal()
 	defer m.free()
 	var h C.p11_ulong
-	rv := C.p11_create(n.m, C.p11_ulong(s), attrs, count, &h)
+	rv := quietly(func() C.p11_ulong {
+		return C.p11_create(n.m, C.p11_ulong(s), attrs, count, &h)
+	})
 	return objectHandle(h), result("C_CreateObject", rv)
 }
 
@@ -75,7 +91,9 @@ func (n *native) generateKey(s sessionHandle, mech uint, t template) (objectHand
 	m, attrs, count := t.marshal()
 	defer m.free()
 	var h C.p11_ulong
-	rv := C.p11_generate_key(n.m, C.p11_ulong(s), C.p11_ulong(mech), attrs, count, &h)
+	rv := quietly(func() C.p11_ulong {
+		return C.p11_generate_key(n.m, C.p11_ulong(s), C.p11_ulong(mech), attrs, count, &h)
+	})
 	return objectHandle(h), result("C_GenerateKey", rv)
 }
 
@@ -88,8 +106,10 @@ func (n *native) generateKeyPair(s sessionHandle, mech uint, public, private tem
 	priv, privAttrs, privCount := private.marshal()
 	defer priv.free()
 	var h [2]C.p11_ulong
-	rv := C.p11_generate_pair(n.m, C.p11_ulong(s), C.p11_ulong(mech),
-		pubAttrs, pubCount, privAttrs, privCount, &h[0])
+	rv := quietly(func() C.p11_ulong {
+		return C.p11_generate_pair(n.m, C.p11_ulong(s), C.p11_ulong(mech),
+			pubAttrs, pubCount, privAttrs, privCount, &h[0])
+	})
 	return pair{objectHandle(h[0]), objectHandle(h[1])}, result("C_GenerateKeyPair", rv)
 }
 
@@ -98,8 +118,10 @@ func (n *native) generateKeyPair(s sessionHandle, mech uint, public, private tem
 // an error.
 func (n *native) sign(s sessionHandle, mech uint, key objectHandle, data, out []byte) (written int, begun bool, err error) {
 	size, started := C.p11_ulong(len(out)), C.int(0)
-	rv := C.p11_sign(n.m, C.p11_ulong(s), C.p11_ulong(mech), C.p11_ulong(key),
-		pointer(data), C.p11_ulong(len(data)), pointer(out), &size, &started)
+	rv := quietly(func() C.p11_ulong {
+		return C.p11_sign(n.m, C.p11_ulong(s), C.p11_ulong(mech), C.p11_ulong(key),
+			pointer(data), C.p11_ulong(len(data)), pointer(out), &size, &started)
+	})
 	return int(size), started != 0, result(operation(started, "C_Sign"), rv)
 }
 
@@ -118,8 +140,10 @@ func (n *native) gcm(encrypt bool, s sessionHandle, key objectHandle, nonce, dat
 	if encrypt {
 		mode, name = 1, "C_Encrypt"
 	}
-	rv := C.p11_gcm(n.m, mode, C.p11_ulong(s), C.p11_ulong(key), pointer(nonce), C.p11_ulong(len(nonce)),
-		pointer(data), C.p11_ulong(len(data)), pointer(out), &size, &started)
+	rv := quietly(func() C.p11_ulong {
+		return C.p11_gcm(n.m, mode, C.p11_ulong(s), C.p11_ulong(key), pointer(nonce), C.p11_ulong(len(nonce)),
+			pointer(data), C.p11_ulong(len(data)), pointer(out), &size, &started)
+	})
 	return int(size), started != 0, result(operation(started, name), rv)
 }
 
@@ -132,12 +156,16 @@ const maxWrapped = 2048
 func (n *native) wrapKey(s sessionHandle, mech uint, wrapping, key objectHandle) ([]byte, error) {
 	out := make([]byte, maxWrapped)
 	size := C.p11_ulong(len(out))
-	rv := C.p11_wrap(n.m, C.p11_ulong(s), C.p11_ulong(mech), C.p11_ulong(wrapping),
-		C.p11_ulong(key), pointer(out), &size)
+	rv := quietly(func() C.p11_ulong {
+		return C.p11_wrap(n.m, C.p11_ulong(s), C.p11_ulong(mech), C.p11_ulong(wrapping),
+			C.p11_ulong(key), pointer(out), &size)
+	})
 	if err := result("C_WrapKey", rv); err != nil {
+		clear(out)
 		return nil, err
 	}
 	if size == 0 || size > maxWrapped {
+		clear(out)
 		return nil, fmt.Errorf("hsm: C_WrapKey reports %d bytes: %w", uint(size), ErrTokenAnswer)
 	}
 	return out[:size:size], nil
@@ -147,7 +175,9 @@ func (n *native) unwrapKey(s sessionHandle, mech uint, unwrapping objectHandle, 
 	m, attrs, count := t.marshal()
 	defer m.free()
 	var h C.p11_ulong
-	rv := C.p11_unwrap(n.m, C.p11_ulong(s), C.p11_ulong(mech), C.p11_ulong(unwrapping),
-		pointer(wrapped), C.p11_ulong(len(wrapped)), attrs, count, &h)
+	rv := quietly(func() C.p11_ulong {
+		return C.p11_unwrap(n.m, C.p11_ulong(s), C.p11_ulong(mech), C.p11_ulong(unwrapping),
+			pointer(wrapped), C.p11_ulong(len(wrapped)), attrs, count, &h)
+	})
 	return objectHandle(h), result("C_UnwrapKey", rv)
 }

@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
 
 	"github.com/miekg/pkcs11"
+
+	"github.com/sigild/sigild/daemon/wipe"
 )
 
 // Object is a session object on the token: the private half of a root pair, or
@@ -127,8 +128,10 @@ func (k *Keys) Wrap(ctx context.Context, p Purpose, o Object) ([]byte, error) {
 		run: func(s *session) ([]byte, error) {
 			return s.native().wrapKey(s.handle, k.mech, l.secret, r.handle)
 		},
+		discard: func(_ *session, wrapped []byte) { clear(wrapped) },
 	})
 	if err = k.used(r, err); err != nil {
+		clear(wrapped)
 		return nil, err
 	}
 	return wrapped, nil
@@ -145,7 +148,8 @@ func (k *Keys) Unwrap(ctx context.Context, p Purpose, wrapped []byte) (Object, e
 	if len(wrapped) == 0 || len(wrapped) > maxWrapped {
 		return Object{}, fmt.Errorf("%w: it has %d bytes", ErrWrappedKey, len(wrapped))
 	}
-	w, own := k.wraps[p], slices.Clone(wrapped)
+	w, own := k.wraps[p], make([]byte, len(wrapped))
+	wipe.Do(func() { copy(own, wrapped) })
 	return do(ctx, k.token.keepers, "unwrap a key", work[Object]{
 		run: func(s *session) (Object, error) {
 			h, err := s.unwrap(k.mech, l.secret, own, w.template)
@@ -176,18 +180,18 @@ func (s *session) blame(mech uint, key objectHandle, w wrapKey, cause error) err
 	return fmt.Errorf("%w: %v", ErrWrappedKey, cause)
 }
 
-// HMACSHA512 returns HMAC-SHA512 of data, at most 1 MiB, under a secret. data
-// stays the caller's to wipe; so does the result.
-func (k *Keys) HMACSHA512(ctx context.Context, o Object, data []byte) (out [64]byte, err error) {
+// HMACSHA512 computes HMAC-SHA512 of data, at most 1 MiB, under a secret. data
+// stays the caller's to wipe; so is mac, which holds nothing of it after an error.
+func (k *Keys) HMACSHA512(ctx context.Context, o Object, data []byte, mac *[64]byte) error {
 	r, err := k.object(o, secretKey)
 	if err != nil {
-		return out, err
+		return err
 	}
-	err = k.token.mac(ctx, pkcs11.CKM_SHA512_HMAC, r.handle, data, out[:])
+	err = k.token.mac(ctx, pkcs11.CKM_SHA512_HMAC, r.handle, data, mac[:])
 	if err = k.used(r, err); err != nil {
-		clear(out[:])
+		clear(mac[:])
 	}
-	return out, err
+	return err
 }
 
 // SignECDSA signs a digest with a root and returns r ‖ s, 32 bytes each, as the

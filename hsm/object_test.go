@@ -55,7 +55,8 @@ func (w wallet) use(ctx context.Context, keys *hsm.Keys) error {
 	if err != nil {
 		return errors.Join(err, keys.Destroy(ctx, root))
 	}
-	tweak, err := keys.HMACSHA512(ctx, secret, []byte("account"))
+	var tweak [64]byte
+	err = keys.HMACSHA512(ctx, secret, []byte("account"), &tweak)
 	if err == nil && tweak != w.tweak {
 		err = errors.New("the tweak differs")
 	}
@@ -174,7 +175,7 @@ func TestZeroAndForeignObjectsAreLost(t *testing.T) {
 	}
 	for name, o := range map[string]hsm.Object{"zero": {}, "of a closed token": foreign} {
 		for _, err := range []error{
-			sign(t, again, o), second(again.HMACSHA512(t.Context(), o, nil)), second(again.Wrap(t.Context(), hsm.Wrap, o)),
+			sign(t, again, o), again.HMACSHA512(t.Context(), o, nil, new([64]byte)), second(again.Wrap(t.Context(), hsm.Wrap, o)),
 		} {
 			if !errors.Is(err, hsm.ErrObjectLost) {
 				t.Errorf("%s: %v", name, err)

@@ -70,6 +70,5 @@ func (k *Keys) rehearseUnwrapped(ctx context.Context, p Purpose, wrapped []byte)
 		_, err = k.SignECDSA(ctx, again, [32]byte{1})
 		return err
 	}
-	_, err = k.HMACSHA512(ctx, again, []byte(rehearsalText))
-	return err
+	return k.HMACSHA512(ctx, again, []byte(rehearsalText), new([64]byte))
 }

@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"github.com/miekg/pkcs11"
+
+	"github.com/sigild/sigild/daemon/wipe"
 )
 
 // attribute is one entry of a template: a value, or for CKA_UNWRAP_TEMPLATE
@@ -118,7 +120,7 @@ func newBlock(size int) *block {
 // wipe.
 func newSecret(b []byte) *block {
 	m := newBlock(len(b))
-	m.used = copy(m.bytes(), b)
+	wipe.Do(func() { m.used = copy(m.bytes(), b) })
 	return m
 }
 
@@ -145,7 +147,9 @@ func (m *block) take(n int) unsafe.Pointer {
 // CK_ATTRIBUTE followed by the values.
 func (t template) marshal() (*block, *C.struct_p11_attribute, C.p11_ulong) {
 	m := newBlock(t.size())
-	return m, t.place(m), C.p11_ulong(len(t))
+	var first *C.struct_p11_attribute
+	wipe.Do(func() { first = t.place(m) })
+	return m, first, C.p11_ulong(len(t))
 }
 
 func (t template) place(m *block) *C.struct_p11_attribute {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/google/go-tpm/tpm2"
+
+	"github.com/sigild/sigild/daemon/wipe"
 )
 
 // secretCommand is a command with a secret in its first parameter or in the
@@ -77,10 +79,15 @@ func (c *secretCommand) marshal() ([]byte, error) {
 
 // parameters encrypts the first parameter in place: the plaintext is in no
 // other buffer than the caller's.
-func (c *secretCommand) parameters() ([]byte, error) {
+func (c *secretCommand) parameters() (parameters []byte, err error) {
 	if !c.hasTPM2B {
 		return c.rest, nil
 	}
+	wipe.Do(func() { parameters, err = c.encrypted() })
+	return parameters, err
+}
+
+func (c *secretCommand) encrypted() ([]byte, error) {
 	parameters := make([]byte, 0, 2+len(c.secret)+len(c.rest))
 	parameters = binary.BigEndian.AppendUint16(parameters, uint16(len(c.secret)))
 	parameters = append(append(parameters, c.secret...), c.rest...)
@@ -121,7 +128,8 @@ func (c *secretCommand) unmarshal(response []byte) (first, rest []byte, err erro
 		return nil, nil, errResponseLayout
 	}
 	first, rest = parameters[2:2+length], parameters[2+length:]
-	return first, rest, c.session.Decrypt(first)
+	wipe.Do(func() { err = c.session.Decrypt(first) })
+	return first, rest, err
 }
 
 func (c *secretCommand) validate(parameters, area []byte) error {

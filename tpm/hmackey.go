@@ -2,7 +2,6 @@ package tpm
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,6 +9,8 @@ import (
 	"sync/atomic"
 
 	"github.com/google/go-tpm/tpm2"
+
+	"github.com/sigild/sigild/daemon/wipe"
 )
 
 // Sizes of the HMAC key.
@@ -96,22 +97,26 @@ func (k *HMACKey) Check(ctx context.Context) error {
 	})
 }
 
-// HMAC computes HMAC-SHA256 over a message of at most MaxHMACMessage bytes.
+// HMAC is HMACInto for a result that is not secret.
+func (k *HMACKey) HMAC(ctx context.Context, message []byte) (mac [32]byte, err error) {
+	err = k.HMACInto(ctx, message, &mac)
+	return mac, err
+}
+
+// HMACInto computes HMAC-SHA256 over a message of at most MaxHMACMessage bytes.
 // Message and result cross the bus encrypted. It returns a *PCRMismatchError
-// when the platform has left the approved states.
-func (k *HMACKey) HMAC(ctx context.Context, message []byte) ([32]byte, error) {
+// when the platform has left the approved states. mac is the caller's to wipe, and
+// stays as it was after an error; no other copy is left.
+func (k *HMACKey) HMACInto(ctx context.Context, message []byte, mac *[32]byte) error {
 	if len(message) > MaxHMACMessage {
-		return [32]byte{}, invalid("a message of %d bytes; at most %d are possible", len(message), MaxHMACMessage)
+		return invalid("a message of %d bytes; at most %d are possible", len(message), MaxHMACMessage)
 	}
-	var mac [32]byte
-	err := k.tpm.do(ctx, func(l *link) (err error) {
+	return k.tpm.do(ctx, func(l *link) error {
 		if k.closed.Load() {
 			return ErrClosed
 		}
-		mac, err = l.hmacTwice(k, message)
-		return err
+		return l.hmacTwice(k, message, mac)
 	})
-	return mac, err
 }
 
 // Close takes the key out of the TPM. Later calls of HMAC return ErrClosed.
@@ -134,31 +139,31 @@ func (k *HMACKey) Close() error {
 // hmacTwice tries once with what is loaded. A refusal may mean that a resource
 // manager lost the session or that the PCRs moved on to another approved state,
 // so it tries once more from the start, and that refusal counts.
-func (l *link) hmacTwice(k *HMACKey, message []byte) ([32]byte, error) {
+func (l *link) hmacTwice(k *HMACKey, message []byte, mac *[32]byte) error {
 	if l.conn.resident != nil && l.conn.resident.key == k {
-		mac, err := l.hmac(l.conn.resident, message)
+		err := l.hmac(l.conn.resident, message, mac)
 		var refused *CommandError
 		if !errors.As(err, &refused) || l.ctx.Err() != nil {
-			return mac, err
+			return err
 		}
 	}
 	resident, err := l.residentKey(k)
 	if err != nil {
-		return [32]byte{}, err
+		return err
 	}
-	return l.hmac(resident, message)
+	return l.hmac(resident, message, mac)
 }
 
 // hmac computes with the loaded key. After a failure the session's digest is
 // not known any more, so key and session go.
-func (l *link) hmac(resident *residentKey, message []byte) (mac [32]byte, err error) {
+func (l *link) hmac(resident *residentKey, message []byte, mac *[32]byte) (err error) {
 	defer func() {
 		if err != nil {
 			l.evictKey()
 		}
 	}()
 	if err := l.satisfy(resident.session, resident.state); err != nil {
-		return mac, err
+		return err
 	}
 	const name = "TPM2_HMAC"
 	first, rest, err := l.exchange(secretCommand{
@@ -168,13 +173,14 @@ func (l *link) hmac(resident *residentKey, message []byte) (mac [32]byte, err er
 		rest: binary.BigEndian.AppendUint16(nil, uint16(tpm2.TPMAlgSHA256)),
 	})
 	if err != nil {
-		return mac, err
+		return err
 	}
 	defer clear(first)
-	if len(first) != sha256.Size || len(rest) != 0 {
-		return mac, l.conn.fail(fmt.Errorf("%s: a result of %d bytes", name, len(first)))
+	if len(first) != len(mac) || len(rest) != 0 {
+		return l.conn.fail(fmt.Errorf("%s: a result of %d bytes", name, len(first)))
 	}
-	return [32]byte(first), nil
+	wipe.Do(func() { copy(mac[:], first) })
+	return nil
 }
 
 // residentKey loads a key afresh, in place of the one that is loaded now.
@@ -201,9 +207,9 @@ func (l *link) residentKey(k *HMACKey) (*residentKey, error) {
 // does not work is found when it is loaded. The labelled messages that callers
 // use never are empty.
 func (l *link) rehearse(resident *residentKey) error {
-	mac, err := l.hmac(resident, nil)
-	clear(mac[:])
-	return err
+	var mac [32]byte
+	defer clear(mac[:])
+	return l.hmac(resident, nil, &mac)
 }
 
 // evictKey frees the loaded key and its session.

@@ -7,6 +7,8 @@ import (
 	"fmt"
 
 	"github.com/google/go-tpm/tpm2"
+
+	"github.com/sigild/sigild/daemon/wipe"
 )
 
 // sealTemplate is the public area of sealed data (Part 1, section 27.2.4): no
@@ -97,7 +99,8 @@ func marshalSensitive(content []byte) []byte {
 	out := make([]byte, 0, 4+len(content))
 	out = binary.BigEndian.AppendUint16(out, 0)
 	out = binary.BigEndian.AppendUint16(out, uint16(len(content)))
-	return append(out, content...)
+	wipe.Do(func() { out = append(out, content...) })
+	return out
 }
 
 // marshalCreation is TPM2_Create's parameters after inSensitive: inPublic, an

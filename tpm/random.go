@@ -6,6 +6,8 @@ import (
 	"fmt"
 
 	"github.com/google/go-tpm/tpm2"
+
+	"github.com/sigild/sigild/daemon/wipe"
 )
 
 // MaxRandom is the largest number of bytes that one call of Random gives.
@@ -29,7 +31,7 @@ func (t *TPM) Random(ctx context.Context, n int) ([]byte, error) {
 			if err != nil {
 				return err
 			}
-			out = append(out, chunk...)
+			wipe.Do(func() { out = append(out, chunk...) })
 			clear(chunk)
 		}
 		return nil

@@ -1,10 +1,11 @@
 package tpm
 
 import (
-	"bytes"
 	"context"
 
 	"github.com/google/go-tpm/tpm2"
+
+	"github.com/sigild/sigild/daemon/wipe"
 )
 
 // MaxSealed is the largest number of bytes that Seal takes: what every TPM has
@@ -90,5 +91,7 @@ func (l *link) unseal(blob Blob, template tpm2.TPMTPublic, authority Authority, 
 		return nil, err
 	}
 	defer clear(first)
-	return bytes.Clone(first), nil
+	data := make([]byte, len(first))
+	wipe.Do(func() { copy(data, first) })
+	return data, nil
 }

@@ -2,9 +2,12 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/miekg/pkcs11"
 
 	"github.com/sigild/sigild/daemon/daemontest"
 	"github.com/sigild/sigild/daemon/entropy/kmstest"
@@ -156,6 +159,40 @@ func TestBrokenTokenGeneratorStopsTheCreation(t *testing.T) {
 		refusedCreation(t, c, "token", why)
 		faults.Clear("C_GenerateRandom")
 		create(t, c, why)
+	}
+}
+
+// TestTokenThatTakesNoSeedMakesWallets: tokens refuse C_SeedRandom in many ways. The
+// status says so; a fault of the device is one here as anywhere.
+func TestTokenThatTakesNoSeedMakesWallets(t *testing.T) {
+	faults, module := faultyToken(t)
+	_, c := serving(t, module)
+	unfed := func() bool {
+		t.Helper()
+		s, err := c.Status(testContext(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return slices.ContainsFunc(s.Notes, func(n string) bool { return strings.Contains(n, "C_SeedRandom") })
+	}
+	for _, code := range []uint{pkcs11.CKR_RANDOM_SEED_NOT_SUPPORTED, pkcs11.CKR_FUNCTION_NOT_SUPPORTED,
+		pkcs11.CKR_ACTION_PROHIBITED, pkcs11.CKR_FUNCTION_REJECTED, pkcs11.CKR_ARGUMENTS_BAD} {
+		faults.Fail("C_SeedRandom", code)
+		create(t, c, fmt.Sprint("refused by ", code))
+		if !unfed() {
+			t.Errorf("%#x: the status does not say that the token is not fed", code)
+		}
+	}
+	faults.Fail("C_SeedRandom", pkcs11.CKR_DEVICE_ERROR)
+	_, err := c.CreateWallet(testContext(t), ipc.CreateWalletParams{RequestID: "device", Owner: "alice", PIN: ipc.Secret(rightPIN)})
+	wantReason(t, err, "tokenUnavailable")
+	faults.Clear("C_SeedRandom")
+	await(t, "the token", func() bool {
+		_, err := c.CreateWallet(testContext(t), ipc.CreateWalletParams{RequestID: "device", Owner: "alice", PIN: ipc.Secret(rightPIN)})
+		return err == nil
+	})
+	if unfed() {
+		t.Error("the status says that the token is not fed, which it is")
 	}
 }
 

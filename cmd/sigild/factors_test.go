@@ -14,22 +14,26 @@ import (
 
 // mixedFactors replaces factors by what a thief has in their place.
 type mixedFactors struct {
-	pepper, host func(context.Context, []byte) ([32]byte, error)
+	pepper, host func(context.Context, []byte, *[32]byte) error
 }
 
-func (f mixedFactors) Pepper(ctx context.Context, m []byte) ([32]byte, error) {
-	return f.pepper(ctx, m)
+func (f mixedFactors) Pepper(ctx context.Context, m []byte, h1 *[32]byte) error {
+	return f.pepper(ctx, m, h1)
 }
-func (f mixedFactors) Host(ctx context.Context, m []byte) ([32]byte, error) { return f.host(ctx, m) }
+
+func (f mixedFactors) Host(ctx context.Context, m []byte, h2 *[32]byte) error {
+	return f.host(ctx, m, h2)
+}
 
 // guessed is a factor whose key the thief does not have.
-func guessed() func(context.Context, []byte) ([32]byte, error) {
+func guessed() func(context.Context, []byte, *[32]byte) error {
 	key := make([]byte, 32)
 	rand.Read(key)
-	return func(_ context.Context, m []byte) ([32]byte, error) {
+	return func(_ context.Context, m []byte, out *[32]byte) error {
 		mac := hmac.New(sha256.New, key)
 		mac.Write(m)
-		return [32]byte(mac.Sum(nil)), nil
+		mac.Sum(out[:0])
+		return nil
 	}
 }
 

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/miekg/pkcs11"
+
 	"github.com/sigild/sigild/daemon"
 	"github.com/sigild/sigild/daemon/daemontest"
 	"github.com/sigild/sigild/hsm/hsmtest"
@@ -85,6 +87,115 @@ func TestWrongTokenPINAtProvisioningIsTriedOnce(t *testing.T) {
 	putPIN(t, h, h.TokenPIN())
 	provision(t, h)
 	start(t, h)
+}
+
+// unclear has C_Login do its work and then say that the device failed, so that
+// nobody knows whether the token counted a wrong PIN.
+func unclear(faults *hsmtest.Faults) { faults.FailAfter("C_Login", pkcs11.CKR_DEVICE_ERROR) }
+
+// logInCommands are those that log in, each with what it reads from a descriptor.
+func logInCommands(h *daemontest.Host, code []byte) map[string]func(t *testing.T) (exit int, said string) {
+	return map[string]func(*testing.T) (int, string){
+		"provision": func(t *testing.T) (int, string) { return command(t, h, "", "provision") },
+		"run":       func(t *testing.T) (int, string) { return command(t, h, "", "run") },
+		"recover": func(t *testing.T) (int, string) {
+			return command(t, h, string(code)+"\n", "recover", "--code-fd", "0")
+		},
+	}
+}
+
+// TestUnclearLogInIsTriedTwice: an answer that does not say whether the PIN was
+// judged may have cost one of the token's tries, of which there may be three.
+func TestUnclearLogInIsTriedTwice(t *testing.T) {
+	for _, name := range []string{"provision", "run", "recover"} {
+		t.Run(name, func(t *testing.T) {
+			h, faults := pinInFile(t)
+			var code []byte
+			if name != "provision" {
+				code = provision(t, h)
+			}
+			unclear(faults)
+			before := faults.Calls("C_Login")
+			var said string
+			for range 4 {
+				_, said = logInCommands(h, code)[name](t)
+			}
+			mustContain(t, said, "refused this user PIN", "forget-refusal")
+			if tries := faults.Calls("C_Login") - before; tries != 2 {
+				t.Errorf("%d log-ins", tries)
+			}
+		})
+	}
+}
+
+// TestCountedLogInIsTriedOnce has the token say, by its flags, that the unclear
+// log-in was one with a wrong PIN. Its count outlives the process that made it.
+func TestCountedLogInIsTriedOnce(t *testing.T) {
+	for _, name := range []string{"provision", "run", "recover"} {
+		t.Run(name, func(t *testing.T) {
+			h, faults := pinInFile(t)
+			var code []byte
+			if name != "provision" {
+				code = provision(t, h)
+			}
+			putPIN(t, h, falsePIN(h, 0))
+			faults.LockAfter(3)
+			unclear(faults)
+			before := faults.Calls("C_Login")
+			for range 4 {
+				logInCommands(h, code)[name](t)
+			}
+			if tries, counted := faults.Calls("C_Login")-before, faults.Calls("pin.tries"); tries != 1 || counted != 1 {
+				t.Errorf("%d log-ins, of which the token counted %d", tries, counted)
+			}
+		})
+	}
+}
+
+// TestIgnoredPINLeavesAllAsItWas has the token fail before it looks at the PIN, in
+// between log-ins with an unclear answer: it costs no try and forgives none.
+func TestIgnoredPINLeavesAllAsItWas(t *testing.T) {
+	h, faults := pinInFile(t)
+	before := faults.Calls("C_Login")
+	for _, code := range []uint{pkcs11.CKR_DEVICE_REMOVED, pkcs11.CKR_DEVICE_ERROR, pkcs11.CKR_SESSION_CLOSED,
+		pkcs11.CKR_GENERAL_ERROR, pkcs11.CKR_DEVICE_REMOVED} {
+		faults.Fail("C_Login", code)
+		if exit, said := command(t, h, "", "provision"); exit == 0 {
+			t.Fatalf("provisioned: %s", said)
+		}
+	}
+	if tries := faults.Calls("C_Login") - before; tries != 4 { // after the second unclear one there is none
+		t.Errorf("%d log-ins", tries)
+	}
+	faults.Clear("C_Login")
+	if code, _ := command(t, h, "", "forget-refusal"); code != 0 {
+		t.Errorf("forget-refusal: exit code %d", code)
+	}
+	provision(t, h)
+}
+
+// TestTakenPINOutlastsAnOutage: the PIN that the token took from this process is
+// tried as often as a failing device makes necessary, and the next start may too.
+func TestTakenPINOutlastsAnOutage(t *testing.T) {
+	h, faults := pinInFile(t)
+	provision(t, h)
+	start(t, h)
+	c := dial(t, h.Socket)
+	w := create(t, c, "1")
+	faults.Fail("C_Login", pkcs11.CKR_DEVICE_ERROR)
+	before := faults.Calls("C_Login")
+	faults.LogOut()
+	await(t, "several log-ins", func() bool { return faults.Calls("C_Login")-before >= 5 })
+	faults.Clear("C_Login")
+	awaitSignature(t, c, w.WalletID)
+	faults.Fail("C_Login", pkcs11.CKR_DEVICE_ERROR)
+	faults.LogOut()
+	before = faults.Calls("C_Login")
+	await(t, "several log-ins", func() bool { return faults.Calls("C_Login")-before >= 5 })
+	kill(t, h)
+	faults.Clear("C_Login")
+	start(t, h)
+	awaitSignature(t, c, w.WalletID)
 }
 
 // TestLogInCutShortIsTriedOnceMore kills sigild in its log-in: whether the

@@ -20,6 +20,7 @@ func TestMain(m *testing.M) {
 	case "":
 		os.Exit(m.Run())
 	case "sigild":
+		showMemoryOnRequest()
 		os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
 	case "relay":
 		if err := playRelay(); err != nil {

@@ -1,19 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"math/big"
-	"os"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -26,70 +22,6 @@ import (
 	"github.com/sigild/sigild/ipc"
 )
 
-// region is a piece of a process's memory.
-type region struct {
-	name  string
-	start uint64
-	data  []byte
-}
-
-// goMemory says whether a region is the Go runtime's heap, where its stacks are
-// too: from 0xc000000000 on, or at a random address. Below is the program and
-// libc's heap, above are mappings: SoftHSM's, OpenSSL's, the threads' stacks.
-func (r region) goMemory() bool { return r.start>>36 > 0 && r.start < 0x7000_0000_0000 }
-
-// largestRegion leaves out what the race detector reserves.
-const largestRegion = 1 << 32
-
-// snapshot reads all that a process has mapped writable, while it stands still.
-func snapshot(t *testing.T, pid int) []region {
-	t.Helper()
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = syscall.Kill(pid, syscall.SIGCONT) }()
-	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
-	if err != nil {
-		t.Fatalf("this test needs root: %v", err)
-	}
-	defer mem.Close()
-	var list []region
-	for line := range strings.Lines(string(maps)) {
-		var start, end uint64
-		var flags string
-		if _, err := fmt.Sscanf(line, "%x-%x %s", &start, &end, &flags); err != nil {
-			t.Fatal(err)
-		}
-		if !strings.HasPrefix(flags, "rw") || end-start > largestRegion {
-			continue
-		}
-		r := region{name: strings.TrimSpace(line), start: start, data: make([]byte, end-start)}
-		n, err := io.ReadFull(io.NewSectionReader(mem, int64(start), int64(end-start)), r.data)
-		if err != nil && n == 0 {
-			continue // [vvar] and the like
-		}
-		list = append(list, r)
-	}
-	return list
-}
-
-// found counts where a value is: in Go's memory, and elsewhere.
-func found(memory []region, value []byte) (inGo, elsewhere int) {
-	for _, r := range memory {
-		n := bytes.Count(r.data, value)
-		if r.goMemory() {
-			inGo += n
-		} else {
-			elsewhere += n
-		}
-	}
-	return inGo, elsewhere
-}
-
 // onlyKMS makes wallets of randomness that the test chose.
 func onlyKMS(t *testing.T, h *daemontest.Host) []byte {
 	t.Helper()
@@ -99,23 +31,33 @@ func onlyKMS(t *testing.T, h *daemontest.Host) []byte {
 	return random
 }
 
-// collected waits for two collections that the daemon asked for itself. A
-// collection sweeps until the next one begins.
+// collected waits until the daemon, by itself, has collected everything that was
+// garbage before: one collection may have begun already, the next one finds it, and
+// has swept it once the one after that begins.
 func collected(t *testing.T, lines <-chan string, again func()) {
 	t.Helper()
-	for range 2 {
+	for len(lines) > 0 {
+		<-lines
+	}
+	for range 3 {
 		again()
-		for {
-			select {
-			case line := <-lines:
-				if strings.HasPrefix(line, "gc ") && strings.HasSuffix(line, "(forced)") {
-					goto next
-				}
-			case <-time.After(patience):
-				t.Fatal("the daemon does not collect")
+		awaitCollection(t, lines)
+	}
+}
+
+// awaitCollection waits for the line of a collection that the daemon asked for.
+func awaitCollection(t *testing.T, lines <-chan string) {
+	t.Helper()
+	deadline := time.After(patience)
+	for {
+		select {
+		case line := <-lines:
+			if strings.HasPrefix(line, "gc ") && strings.HasSuffix(line, "(forced)") {
+				return
 			}
+		case <-deadline:
+			t.Fatal("the daemon does not collect")
 		}
-	next:
 	}
 }
 
@@ -130,7 +72,7 @@ func TestMemoryHoldsNoSecrets(t *testing.T) {
 	}
 	lines := make(chan string, 1<<16)
 	h := newHost(t, withConfig(map[string]string{"entropy": `drop = ["tpm", "token"]`}), custody(), func(o *daemontest.Options) {
-		o.Env = append(o.Env, "GODEBUG=gctrace=1", "PLANTED=in the environment of this process")
+		o.Env = append(o.Env, "GODEBUG=gctrace=1", showMemory+"=1", "PLANTED=in the environment of this process")
 		log := o.Log
 		o.Log = func(line string) {
 			log(line)
@@ -256,12 +198,11 @@ func secretsOf(t *testing.T, h *daemontest.Host, id ipc.Hex, pin string, random 
 	if err != nil {
 		t.Fatal(err)
 	}
-	h1, err := v.factors.Pepper(ctx, slices.Concat([]byte("sigild/pin/v1"), id, stretched))
-	if err != nil {
+	var h1, h2 [32]byte
+	if err := v.factors.Pepper(ctx, slices.Concat([]byte("sigild/pin/v1"), id, stretched), &h1); err != nil {
 		t.Fatal(err)
 	}
-	h2, err := v.factors.Host(ctx, slices.Concat([]byte("sigild/host/v1"), id, h1[:]))
-	if err != nil {
+	if err := v.factors.Host(ctx, slices.Concat([]byte("sigild/host/v1"), id, h1[:]), &h2); err != nil {
 		t.Fatal(err)
 	}
 	key, err := seal.DeriveKey(ctx, []byte(pin), p.Header.Wallet, p.Header.KDF, v.factors)
@@ -281,7 +222,7 @@ func secretsOf(t *testing.T, h *daemontest.Host, id ipc.Hex, pin string, random 
 	backwards := slices.Clone(scalar)
 	slices.Reverse(backwards)
 	return []secret{
-		{"PIN", []byte(pin), false}, {"stretched PIN", stretched, false}, {"token's factor", h1[:], false}, {"TPM's factor", h2[:], false},
+		{"PIN", []byte(pin), false}, {"token's user PIN", h.TokenPIN(), false}, {"stretched PIN", stretched, false}, {"token's factor", h1[:], false}, {"TPM's factor", h2[:], false},
 		{"seal key", key[:], false}, {"seed", seed, true}, {"wide tweak", wide, false}, {"tweak", scalar, false},
 		{heldTweak, backwards, false}, {"wrapped derivation key", w.Derivation, true}, {"wrapped root", w.Roots[0], true},
 	}, statesOf(pin, p.Header.KDF)
@@ -297,8 +238,8 @@ func wideTweak(t *testing.T, v *vault, wrapped, seed []byte) []byte {
 		t.Fatal(err)
 	}
 	input := append([]byte("sigild/account/v1\x09secp256k1"), 0, 0, 0, 0)
-	wide, err := v.keys.HMACSHA512(ctx, object, input)
-	if err != nil {
+	var wide [64]byte
+	if err := v.keys.HMACSHA512(ctx, object, input, &wide); err != nil {
 		t.Fatal(err)
 	}
 	mac := hmac.New(sha512.New, seed)
@@ -322,7 +263,7 @@ func report(t *testing.T, memory []region, secrets []secret) {
 		inGo, elsewhere := found(memory, s.value)
 		t.Logf("%-24s %d times in Go memory, %d times in C memory", s.name, inGo, elsewhere)
 		if inGo > 0 || elsewhere > 0 && !s.token {
-			t.Errorf("%s is in memory: %d times in Go's, %d times elsewhere", s.name, inGo, elsewhere)
+			t.Errorf("%s is in memory: %d times in Go's, %d times elsewhere: %s", s.name, inGo, elsewhere, places(memory, s.value))
 		}
 	}
 }

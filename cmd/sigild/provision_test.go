@@ -241,7 +241,8 @@ func checkRecoveryCode(t *testing.T, h *daemontest.Host, code []byte) {
 	}
 	mac := hmac.New(sha256.New, secret.Host)
 	mac.Write([]byte("a message"))
-	got, err := v.factors.Host(testContext(t), []byte("a message"))
+	var got [32]byte
+	err = v.factors.Host(testContext(t), []byte("a message"), &got)
 	if err != nil || !bytes.Equal(got[:], mac.Sum(nil)) {
 		t.Errorf("the TPM computes with another key than the recovery code opens (error %v)", err)
 	}

@@ -9,10 +9,8 @@ import (
 	"testing"
 
 	"github.com/fxamacker/cbor/v2"
-	"go.etcd.io/bbolt"
 
 	"github.com/sigild/sigild/daemon/daemontest"
-	"github.com/sigild/sigild/hsm"
 	"github.com/sigild/sigild/ipc/ipctest"
 )
 
@@ -69,54 +67,14 @@ func keysGone(t *testing.T) ipctest.Recorded {
 	}})
 }
 
-// renumberHostKey writes the installation anew, authentic, with another number
-// for its only host key.
+// renumberHostKey gives the only host key another number.
 func renumberHostKey(t *testing.T, h *daemontest.Host) {
 	t.Helper()
-	v := openVault(t, h)
-	defer v.close(t)
-	var envelope struct {
-		_      struct{} `cbor:",toarray"`
-		Format uint8
-		Body   []byte
-		MAC    []byte
-	}
-	var body map[int]cbor.RawMessage
-	var keys []map[int]cbor.RawMessage
-	decode := func(data []byte, to any) {
-		t.Helper()
-		if err := cbor.Unmarshal(data, to); err != nil {
-			t.Fatal(err)
-		}
-	}
-	mode, err := cbor.CoreDetEncOptions().EncMode()
-	if err != nil {
-		t.Fatal(err)
-	}
-	encode := func(value any) []byte {
-		t.Helper()
-		data, err := mode.Marshal(value)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return data
-	}
-	const hostKeys, number = 9, 1 // docs/format.md
-	decode(stored(t, v.db, "meta", []byte("installation")), &envelope)
-	decode(envelope.Body, &body)
-	decode(body[hostKeys], &keys)
-	keys[0][number] = encode(2)
-	body[hostKeys] = encode(keys)
-	envelope.Body = encode(body)
-	mac, err := v.keys.HMAC(testContext(t), hsm.Record, append([]byte("sigild/installation/v1"), envelope.Body...))
-	if err != nil {
-		t.Fatal(err)
-	}
-	envelope.MAC = mac[:]
-	err = v.db.Update(func(tx *bbolt.Tx) error {
-		return tx.Bucket([]byte("meta")).Put([]byte("installation"), encode(envelope))
+	changeInstallation(t, h, true, func(c *coder, body map[int]cbor.RawMessage) {
+		const hostKeys, number = 9, 1 // docs/format.md
+		var keys []map[int]cbor.RawMessage
+		c.decode(body[hostKeys], &keys)
+		keys[0][number] = c.encode(2)
+		body[hostKeys] = c.encode(keys)
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 }

@@ -51,12 +51,12 @@ type deviceFactors struct {
 	host *tpm.HMACKey
 }
 
-func (f deviceFactors) Pepper(ctx context.Context, m []byte) ([32]byte, error) {
-	return f.keys.HMAC(ctx, hsm.PIN, m)
+func (f deviceFactors) Pepper(ctx context.Context, m []byte, h1 *[32]byte) error {
+	return f.keys.HMACInto(ctx, hsm.PIN, m, h1)
 }
 
-func (f deviceFactors) Host(ctx context.Context, m []byte) ([32]byte, error) {
-	return f.host.HMAC(ctx, m)
+func (f deviceFactors) Host(ctx context.Context, m []byte, h2 *[32]byte) error {
+	return f.host.HMACInto(ctx, m, h2)
 }
 
 // openVault opens everything that belongs to the host, whose sigild must not be

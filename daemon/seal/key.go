@@ -21,14 +21,15 @@ const (
 // ID names a wallet or an installation: 16 random bytes.
 type ID [16]byte
 
-// Factors are the two pieces of hardware that each guess of a PIN needs.
-// Implementations are safe for concurrent use.
+// Factors are the two pieces of hardware that each guess of a PIN needs. Both put
+// their result where the caller wipes it: a value that is returned is copied to the
+// stack of each function on its way. Implementations are safe for concurrent use.
 type Factors interface {
 	// Pepper is HMAC-SHA256 over message by the token's pin key.
-	Pepper(ctx context.Context, message []byte) ([32]byte, error)
+	Pepper(ctx context.Context, message []byte, h1 *[32]byte) error
 	// Host is HMAC-SHA256 over message by the TPM's host key, which the TPM
 	// uses only in the measured state that it was bound to.
-	Host(ctx context.Context, message []byte) ([32]byte, error)
+	Host(ctx context.Context, message []byte, h2 *[32]byte) error
 }
 
 // Key closes and opens one wallet's record. It is secret; wipe it.
@@ -49,33 +50,29 @@ func DeriveKey(ctx context.Context, pin []byte, wallet ID, a Argon2, f Factors) 
 		return nil, err
 	}
 	defer clear(stretched)
-	h1, err := apply(ctx, f.Pepper, pinLabel, wallet, stretched)
+	h1, h2, key := new([32]byte), new([32]byte), new(Key)
 	defer clear(h1[:])
-	if err != nil {
+	defer clear(h2[:])
+	if err := apply(ctx, f.Pepper, pinLabel, wallet, stretched, h1); err != nil {
 		return nil, fmt.Errorf("%w: token: %w", ErrFactor, err)
 	}
-	h2, err := apply(ctx, f.Host, hostLabel, wallet, h1[:])
-	defer clear(h2[:])
-	if err != nil {
+	if err := apply(ctx, f.Host, hostLabel, wallet, h1[:], h2); err != nil {
 		return nil, fmt.Errorf("%w: TPM: %w", ErrFactor, err)
 	}
-	var key Key
-	wipe.Do(func() { err = expand(&key, &h1, &h2, wallet) })
+	wipe.Do(func() { err = expand(key, h1, h2, wallet) })
 	if err != nil {
 		return nil, err
 	}
-	return &key, nil
+	return key, nil
 }
 
-type hmacFunc func(ctx context.Context, message []byte) ([32]byte, error)
+type hmacFunc func(ctx context.Context, message []byte, mac *[32]byte) error
 
-func apply(ctx context.Context, mac hmacFunc, label string, wallet ID, secret []byte) ([32]byte, error) {
+func apply(ctx context.Context, mac hmacFunc, label string, wallet ID, secret []byte, out *[32]byte) error {
 	message := make([]byte, 0, len(label)+len(wallet)+len(secret))
 	defer func() { clear(message) }()
-	message = append(message, label...)
-	message = append(message, wallet[:]...)
-	message = append(message, secret...)
-	return mac(ctx, message)
+	wipe.Do(func() { message = append(append(append(message, label...), wallet[:]...), secret...) })
+	return mac(ctx, message, out)
 }
 
 func expand(key *Key, h1, h2 *[32]byte, wallet ID) error {

@@ -40,7 +40,8 @@ func TestDeriveKeyAsksEachDeviceOnce(t *testing.T) {
 	}
 }
 
-// What the devices were given is wiped when the key is there, and when it is not.
+// What the devices were given and what they gave is wiped when the key is there,
+// and when it is not.
 func TestDeriveKeyWipesWhatItHandsOut(t *testing.T) {
 	for name, f := range map[string]*scriptedFactors{
 		"key":        newFactors(),
@@ -51,9 +52,9 @@ func TestDeriveKeyWipesWhatItHandsOut(t *testing.T) {
 		if len(f.given) == 0 {
 			t.Fatalf("%s: no device was asked", name)
 		}
-		for i, message := range f.given {
-			if !bytes.Equal(message, make([]byte, len(message))) {
-				t.Errorf("%s: message %d was left in memory", name, i)
+		for i, b := range append(f.given, f.results...) {
+			if !bytes.Equal(b, make([]byte, len(b))) {
+				t.Errorf("%s: message or result %d was left in memory", name, i)
 			}
 		}
 	}
@@ -90,12 +91,8 @@ func TestDeriveKeyPassesTheContextOn(t *testing.T) {
 
 type contextFactors struct{}
 
-func (contextFactors) Pepper(ctx context.Context, _ []byte) ([32]byte, error) {
-	return [32]byte{}, ctx.Err()
-}
-func (contextFactors) Host(ctx context.Context, _ []byte) ([32]byte, error) {
-	return [32]byte{}, ctx.Err()
-}
+func (contextFactors) Pepper(ctx context.Context, _ []byte, _ *[32]byte) error { return ctx.Err() }
+func (contextFactors) Host(ctx context.Context, _ []byte, _ *[32]byte) error   { return ctx.Err() }
 
 func TestDeriveKeyRefusesBadCosts(t *testing.T) {
 	f := newFactors()

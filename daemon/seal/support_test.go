@@ -71,11 +71,12 @@ func hmacSHA256(key []byte) seal.MAC {
 }
 
 // scriptedFactors are the two devices in software. It keeps the very slices
-// that it was given, to see whether they are wiped, and copies of them.
+// that it was given and filled, to see whether they are wiped, and copies of the
+// first.
 type scriptedFactors struct {
-	token, host       []byte
-	tokenErr, hostErr error
-	given, copies     [][]byte
+	token, host            []byte
+	tokenErr, hostErr      error
+	given, copies, results [][]byte
 }
 
 func newFactors() *scriptedFactors {
@@ -88,21 +89,22 @@ func random(n int) []byte {
 	return b
 }
 
-func (f *scriptedFactors) Pepper(ctx context.Context, message []byte) ([32]byte, error) {
-	return f.answer(ctx, f.token, message, f.tokenErr)
+func (f *scriptedFactors) Pepper(ctx context.Context, message []byte, h1 *[32]byte) error {
+	return f.answer(ctx, f.token, message, h1, f.tokenErr)
 }
 
-func (f *scriptedFactors) Host(ctx context.Context, message []byte) ([32]byte, error) {
-	return f.answer(ctx, f.host, message, f.hostErr)
+func (f *scriptedFactors) Host(ctx context.Context, message []byte, h2 *[32]byte) error {
+	return f.answer(ctx, f.host, message, h2, f.hostErr)
 }
 
-func (f *scriptedFactors) answer(ctx context.Context, key, message []byte, err error) ([32]byte, error) {
+func (f *scriptedFactors) answer(ctx context.Context, key, message []byte, out *[32]byte, err error) error {
 	f.given = append(f.given, message)
 	f.copies = append(f.copies, append([]byte{}, message...))
-	if err != nil {
-		return [32]byte{}, err
+	if err == nil {
+		*out, err = hmacSHA256(key)(ctx, message)
+		f.results = append(f.results, out[:])
 	}
-	return hmacSHA256(key)(ctx, message)
+	return err
 }
 
 // cheap is the least cost that is accepted.

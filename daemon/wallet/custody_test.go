@@ -379,14 +379,14 @@ func TestNoExportWithoutRecordAndAudit(t *testing.T) {
 		t.Errorf("without an audit log: %v", err)
 	}
 	b.audit.err = nil
-	config := b.Config
-	config.Store = failingStore{b.store}
 	other := b.creation("other") // of which nothing is written down yet
 	other.Exportable = true
 	unwritten := b.bringIn(t, other).Info.Header.Wallet
-	if _, err := wallet.New(config).Export(context.Background(), &wallet.ExportRequest{Peer: b.peer, Wallet: unwritten, PIN: []byte(goodPIN), Seal: (&taker{}).seal}); err == nil {
-		t.Error("without a record")
+	b.store.fail["Replace"] = gone
+	if _, err := b.takeOut(unwritten, 0, goodPIN, &taker{}); !errors.Is(err, gone) {
+		t.Errorf("without a record: %v", err)
 	}
+	delete(b.store.fail, "Replace")
 	b.token.spoil = true
 	k := &taker{}
 	if _, err := b.takeOut(id, 0, goodPIN, k); !errors.Is(err, wallet.ErrToken) || k.address != nil {

@@ -42,11 +42,15 @@ type scriptedToken struct {
 
 	sign    func(d *ecdsa.PrivateKey, digest [32]byte) ([64]byte, error) // nil: honest
 	fail    map[string]error                                             // by method
+	spared  map[string]int                                               // calls that go well before fail
 	during  map[string]func()                                            // runs in a method, without the lock
 	calls   []string
 	fed     []byte
 	secrets [][]byte // copies of what ImportSecret got
 	doubted []error  // what Distrust was told
+	wiped   [][]byte // the very memory that callers must have wiped in the end
+	masks   *masks   // of secrets that only the service has; nil: nobody looks for them
+	bent    bool     // roots have a point that is not on the curve
 
 	exportable map[int]bool // objects that were unwrapped as exportable roots
 	spoil      bool         // ExportRoot gives another key
@@ -54,7 +58,7 @@ type scriptedToken struct {
 
 func newToken(t testing.TB) *scriptedToken {
 	t.Helper()
-	k := &scriptedToken{objects: map[int]any{}, fail: map[string]error{}, exportable: map[int]bool{}}
+	k := &scriptedToken{objects: map[int]any{}, fail: map[string]error{}, spared: map[string]int{}, exportable: map[int]bool{}}
 	for _, b := range [][]byte{k.wrapKey[:], k.pin[:], k.host[:], k.record[:]} {
 		rand.Read(b)
 	}
@@ -68,6 +72,10 @@ func newToken(t testing.TB) *scriptedToken {
 
 func (k *scriptedToken) enter(method string) error {
 	k.calls = append(k.calls, method)
+	if k.fail[method] != nil && k.spared[method] > 0 {
+		k.spared[method]--
+		return nil
+	}
 	return k.fail[method]
 }
 
@@ -97,7 +105,11 @@ func (k *scriptedToken) GenerateRoot(context.Context) (o wallet.Object, p [65]by
 	if err != nil {
 		return nil, p, err
 	}
-	return k.add(d), [65]byte(crypto.FromECDSAPub(&d.PublicKey)), nil
+	p = [65]byte(crypto.FromECDSAPub(&d.PublicKey))
+	if k.bent {
+		p[64] ^= 1
+	}
+	return k.add(d), p, nil
 }
 
 func (k *scriptedToken) ImportSecret(_ context.Context, secret []byte) (wallet.Object, error) {
@@ -163,12 +175,16 @@ func (k *scriptedToken) Wrap(_ context.Context, _ seal.KeyIDs, c wallet.Class, o
 	case []byte:
 		plain = v
 	}
-	return k.aead().Seal(nil, nil, plain, []byte{byte(c)}), nil
+	wrapped := k.aead().Seal(nil, nil, plain, []byte{byte(c)})
+	k.wiped = append(k.wiped, wrapped)
+	k.masks.addWrapped(wrapped)
+	return wrapped, nil
 }
 
 func (k *scriptedToken) Unwrap(_ context.Context, _ seal.KeyIDs, _ uint64, c wallet.Class, wrapped []byte) (wallet.Object, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.wiped = append(k.wiped, wrapped)
 	if err := k.enter("Unwrap"); err != nil {
 		return nil, err
 	}
@@ -193,15 +209,21 @@ func (k *scriptedToken) Distrust(cause error) {
 	k.doubted = append(k.doubted, cause)
 }
 
-func (k *scriptedToken) HMACSHA512(_ context.Context, o wallet.Object, data []byte) (out [64]byte, err error) {
+func (k *scriptedToken) HMACSHA512(_ context.Context, o wallet.Object, data []byte, out *[64]byte) error {
+	if do := k.during["HMACSHA512"]; do != nil {
+		do()
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.wiped = append(k.wiped, out[:])
 	if err := k.enter("HMACSHA512"); err != nil {
-		return out, err
+		return err
 	}
 	m := hmac.New(sha512.New, k.objects[o.(int)].([]byte))
 	m.Write(data)
-	return [64]byte(m.Sum(nil)), nil
+	m.Sum(out[:0])
+	k.masks.addTweak(out)
+	return nil
 }
 
 func (k *scriptedToken) SignECDSA(_ context.Context, o wallet.Object, digest [32]byte) (out [64]byte, err error) {
@@ -263,19 +285,22 @@ func (k *scriptedToken) SignReceipt(_ context.Context, digest [32]byte) ([]byte,
 
 func (k *scriptedToken) Factors(seal.KeyIDs) (seal.Factors, error) { return k, nil }
 
-func (k *scriptedToken) Pepper(_ context.Context, message []byte) ([32]byte, error) {
+func (k *scriptedToken) Pepper(_ context.Context, message []byte, out *[32]byte) error {
 	if do := k.during["Pepper"]; do != nil {
 		do()
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return mac(k.pin[:], message), k.enter("Pepper")
+	*out = mac(k.pin[:], message)
+	return k.enter("Pepper")
 }
 
-func (k *scriptedToken) Host(_ context.Context, message []byte) ([32]byte, error) {
+func (k *scriptedToken) Host(_ context.Context, message []byte, out *[32]byte) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return mac(k.host[:], message), k.enter("Host")
+	*out = mac(k.host[:], message)
+	k.masks.addKey(message, out)
+	return k.enter("Host")
 }
 
 func mac(key, message []byte) [32]byte {
@@ -284,10 +309,13 @@ func mac(key, message []byte) [32]byte {
 	return [32]byte(m.Sum(nil))
 }
 
-// scriptedEntropy gives a fixed seed, a random one, or an error.
+// scriptedEntropy gives a fixed seed, a random one, or an error. It keeps what it
+// gave, to see whether that is wiped.
 type scriptedEntropy struct {
 	seed *[64]byte // random when nil
 	err  error
+	mu   sync.Mutex
+	made []*ownSeed
 }
 
 func (e *scriptedEntropy) Seed(context.Context, seal.ID) (wallet.Seed, error) {
@@ -295,6 +323,10 @@ func (e *scriptedEntropy) Seed(context.Context, seal.ID) (wallet.Seed, error) {
 		return nil, e.err
 	}
 	s := &ownSeed{}
+	rand.Read(s.feed[:])
+	e.mu.Lock()
+	e.made = append(e.made, s)
+	e.mu.Unlock()
 	if e.seed != nil {
 		s.seed = *e.seed
 	} else {
@@ -306,97 +338,21 @@ func (e *scriptedEntropy) Seed(context.Context, seal.ID) (wallet.Seed, error) {
 func (e *scriptedEntropy) Dropped() []string { return nil }
 
 // ownSeed is a seed that shows whether it was wiped.
-type ownSeed struct{ seed [64]byte }
+type ownSeed struct{ seed, feed [64]byte }
 
 func (s *ownSeed) Bytes() []byte          { return s.seed[:] }
-func (s *ownSeed) TokenFeed() []byte      { return make([]byte, 64) }
+func (s *ownSeed) TokenFeed() []byte      { return s.feed[:] }
 func (s *ownSeed) Sources() []seal.Source { return []seal.Source{{Name: "scripted", Count: 64}} }
-func (s *ownSeed) Wipe()                  { clear(s.seed[:]) }
-
-// guardPort joins the guard to the service, as the daemon does.
-type guardPort struct{ *guard.Guard }
-
-func limits(l seal.Limits) guard.Limits {
-	return guard.Limits{Consecutive: l.Consecutive, Window: l.Window, Days: l.WindowDays, Lifetime: l.Lifetime}
-}
-
-func attempts(a guard.Attempts) wallet.Attempts {
-	return wallet.Attempts{Left: a.Left, Failures: a.Failures, Wait: a.Wait, LastPass: a.LastPass}
-}
-
-func (g guardPort) NewRow(ctx context.Context, id seal.ID) ([]byte, error) {
-	return g.Guard.NewRow(ctx, id)
-}
-
-func (g guardPort) Turn(ctx context.Context, id seal.ID) (func(), error) {
-	return g.Guard.Turn(ctx, id)
-}
-
-func (g guardPort) Attempts(ctx context.Context, id seal.ID, l seal.Limits) (wallet.Attempts, error) {
-	a, err := g.Guard.Attempts(ctx, id, limits(l))
-	return attempts(a), err
-}
-
-func (g guardPort) Charge(ctx context.Context, id seal.ID, l seal.Limits) (wallet.Charge, error) {
-	c, err := g.Guard.Charge(ctx, id, limits(l))
-	if err != nil {
-		return nil, err
-	}
-	return chargePort{c}, nil
-}
-
-func (g guardPort) GiveBack(ctx context.Context, id seal.ID, l seal.Limits, n uint32) (wallet.Attempts, error) {
-	a, err := g.Guard.GiveBack(ctx, id, limits(l), n)
-	return attempts(a), err
-}
-
-type chargePort struct{ *guard.Charge }
-
-func (c chargePort) Failed() wallet.Attempts { return attempts(c.Charge.Failed()) }
-func (c chargePort) Passed(ctx context.Context) (wallet.Attempts, error) {
-	a, err := c.Charge.Passed(ctx)
-	return attempts(a), err
-}
-
-// memoryAudit keeps events, and can fail.
-type memoryAudit struct {
-	mu     sync.Mutex
-	events []wallet.Event
-	err    error
-	before func(wallet.Event) // runs before the first of some events is kept, without the lock
-}
-
-// lines are the events as "action result".
-func (a *memoryAudit) lines() []string {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	var list []string
-	for _, e := range a.events {
-		list = append(list, e.Action+" "+e.Result)
-	}
-	return list
-}
-
-func (a *memoryAudit) Write(_ context.Context, events ...wallet.Event) error {
-	if a.before != nil {
-		a.before(events[0])
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.err != nil {
-		return a.err
-	}
-	a.events = append(a.events, events...)
-	return nil
-}
+func (s *ownSeed) Wipe()                  { clear(s.seed[:]); clear(s.feed[:]) }
 
 // bench is a service on scripted parts and a real database.
 type bench struct {
 	*wallet.Service
 	token   *scriptedToken
 	entropy *scriptedEntropy
-	store   *store.Wallets
+	store   *brittleStore
 	steps   *memoryCounter
+	passed  error // of settling a passed charge
 	audit   *memoryAudit
 	peer    wallet.Peer
 	now     time.Time
@@ -420,12 +376,12 @@ func newBench(t testing.TB) *bench {
 		peer: wallet.Peer{UID: 1000}, now: time.Unix(1_800_000_000, 0)}
 	ledger, steps := newLedger(t, db, b.token.RecordMAC)
 	b.steps = steps
-	b.store = db.Wallets(ledger)
+	b.store = &brittleStore{db.Wallets(ledger), map[string]error{}}
 	clock := func() time.Time { return b.now }
 	times := guard.Clock{Wall: clock, Powered: func() time.Duration { return time.Duration(b.now.UnixNano()) }}
 	b.Service = wallet.New(wallet.Config{
 		Installation: seal.ID{1}, Token: b.token, Entropy: b.entropy,
-		Guard: guardPort{guard.New(ledger, b.token.RecordMAC, times)}, Store: b.store, Audit: b.audit,
+		Guard: guardPort{guard.New(ledger, b.token.RecordMAC, times), &b.passed}, Store: b.store, Audit: b.audit,
 		Now: clock, KDF: testKDF, Limits: seal.DefaultLimits(), Checks: 2, Waiting: 8, MaxUnlocks: 6, UnlocksOfUID: 4, PerMinute: 60,
 		Allowed: func() wallet.Allowed { return b.allowed },
 	})

@@ -51,12 +51,12 @@ type account struct {
 
 // newTweak has the token compute an account's tweak from the derivation key.
 func (s *Service) newTweak(ctx context.Context, derivation Object, index uint32) (*tweak, error) {
-	wide, err := s.Token.HMACSHA512(ctx, derivation, tweakInput(seal.Secp256k1, index))
+	wide := new([64]byte)
 	defer clear(wide[:])
-	if err != nil {
+	if err := s.Token.HMACSHA512(ctx, derivation, tweakInput(seal.Secp256k1, index), wide); err != nil {
 		return nil, err
 	}
-	return newTweak(&wide)
+	return newTweak(wide)
 }
 
 // tweakOf gives a stored account's tweak.

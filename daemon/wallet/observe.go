@@ -32,16 +32,16 @@ type timedFactors struct {
 	took time.Duration
 }
 
-func (f *timedFactors) Pepper(ctx context.Context, message []byte) ([32]byte, error) {
+func (f *timedFactors) Pepper(ctx context.Context, message []byte, h1 *[32]byte) error {
 	begin := time.Now()
 	defer func() { f.took += time.Since(begin) }()
-	return f.Factors.Pepper(ctx, message)
+	return f.Factors.Pepper(ctx, message, h1)
 }
 
-func (f *timedFactors) Host(ctx context.Context, message []byte) ([32]byte, error) {
+func (f *timedFactors) Host(ctx context.Context, message []byte, h2 *[32]byte) error {
 	begin := time.Now()
 	defer func() { f.took += time.Since(begin) }()
-	return f.Factors.Host(ctx, message)
+	return f.Factors.Host(ctx, message, h2)
 }
 
 // unseal opens a record and times it.

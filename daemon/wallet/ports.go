@@ -68,7 +68,7 @@ type Token interface {
 	// Wrap encrypts an object under the named keys.
 	Wrap(ctx context.Context, k seal.KeyIDs, c Class, o Object) ([]byte, error)
 	Unwrap(ctx context.Context, k seal.KeyIDs, mechanism uint64, c Class, wrapped []byte) (Object, error)
-	HMACSHA512(ctx context.Context, o Object, data []byte) ([64]byte, error)
+	HMACSHA512(ctx context.Context, o Object, data []byte, mac *[64]byte) error
 	// SignECDSA gives r ‖ s of the raw ECDSA over digest.
 	SignECDSA(ctx context.Context, o Object, digest [32]byte) ([64]byte, error)
 	// Distrust takes the token out of service at once: a signature of it was

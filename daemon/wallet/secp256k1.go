@@ -99,9 +99,12 @@ func (w *tweak) public(root [65]byte) ([65]byte, error) {
 	if err != nil {
 		return [65]byte{}, err
 	}
-	t := w.t.Bytes()
+	var px, py *big.Int
+	t := new([32]byte)
 	defer clear(t[:])
-	return uncompressed(ethsecp.S256().ScalarMult(x, y, t[:]))
+	wipe.Do(func() { w.t.PutBytes(t) })
+	wipe.Quiet(func() { px, py = ethsecp.S256().ScalarMult(x, y, t[:]) })
+	return uncompressed(px, py)
 }
 
 func uncompressed(x, y *big.Int) (p [65]byte, err error) {

@@ -23,7 +23,7 @@ func TestFreezeThatCannotBeWrittenEndsUnlocks(t *testing.T) {
 	if _, err := b.unlock(id, goodPIN, anything()); err != nil {
 		t.Fatal(err)
 	}
-	b.Service.Store = failingStore{b.store}
+	b.Service.Store = &brittleStore{b.store.Wallets, map[string]error{"Replace": errors.New("disk full")}}
 	if _, err := b.Freeze(context.Background(), wallet.Actor{Peer: b.peer}, id, "relay"); err == nil {
 		t.Error("froze without a disk")
 	}
@@ -251,17 +251,12 @@ func TestRecordIsModernised(t *testing.T) {
 	if _, err := dearer.sign(message(b, id, 0, goodPIN, [32]byte{2})); err != nil {
 		t.Error(err)
 	}
-	config.KDF.Time, config.Store = 3, failingStore{b.store}
+	config.KDF.Time, config.Store = 3, &brittleStore{b.store.Wallets, map[string]error{"Replace": errors.New("disk full")}}
 	dearer.Service = wallet.New(config)
 	if _, err := dearer.sign(message(b, id, 0, goodPIN, [32]byte{3})); err != nil {
 		t.Errorf("the record could not be rewritten, and the signature was kept back: %v", err)
 	}
 }
-
-// failingStore cannot replace records.
-type failingStore struct{ wallet.Store }
-
-func (failingStore) Replace(context.Context, wallet.Change) error { return errors.New("disk full") }
 
 // A token that dies during a check cannot keep the charge from being given back.
 func TestADeadTokenDoesNotKeepTheCharge(t *testing.T) {

@@ -15,7 +15,8 @@
  *   logout            logs out
  *   vanish            the token is pulled out: sessions die, the slot is empty
  *   return OFFSET     it is put in again; slot numbers are higher by OFFSET
- *   locks N           N wrong user PINs in a row lock the user PIN (0: none do)
+ *   locks N           N wrong user PINs in a row lock the user PIN (0: none do);
+ *                     the tally "pin.tries" counts them, over processes
  *   locked B          the user PIN is locked (1) or is not (0)
  *   hide MECHANISM    the mechanism does not exist
  *   rename FROM TO    the mechanism FROM is known as TO
@@ -118,7 +119,7 @@ static pthread_rwlock_t inside = PTHREAD_RWLOCK_WRITER_NONRECURSIVE_INITIALIZER_
 static long calls_inside;
 static pthread_cond_t cleared = PTHREAD_COND_INITIALIZER;
 static FILE *commands, *answers;
-enum { T_sessions = FUNCTIONS, T_objects, T_tried, T_tried_call, T_allocated, T_held, TALLIES };
+enum { T_sessions = FUNCTIONS, T_objects, T_tried, T_tried_call, T_allocated, T_held, T_pin_tries, TALLIES };
 static struct tally { char name[24]; uint64_t calls; } *tallies;
 
 /* All below is under the mutex. */
@@ -131,7 +132,7 @@ static struct fault {
 static long open_sessions;
 static ulong_t no_create;
 static int absent, no_templates, learning, repeating, pin_locked;
-static long wrong, pin_tries, pin_limit;
+static long wrong, pin_limit;
 static ulong_t offset;
 enum { MECHANISMS = 16 };
 static struct { ulong_t from, to; int set; } renamed[MECHANISMS]; /* to 0: hidden */
@@ -478,22 +479,25 @@ static int before(int i, ulong_t *rv)
 
 static void after_login(ulong_t *rv)
 {
+	uint64_t *tries = &tallies[T_pin_tries].calls;
+
 	if (*rv == CKR_OK)
-		pin_tries = 0;
+		*tries = 0;
 	if (*rv != CKR_PIN_INCORRECT || pin_limit == 0)
 		return;
-	if (++pin_tries >= pin_limit)
+	if (++*tries >= (uint64_t)pin_limit)
 		pin_locked = 1;
 }
 
 static void after_token_info(unsigned char *info)
 {
+	uint64_t tries = tallies[T_pin_tries].calls;
 	ulong_t flags;
 
 	memcpy(&flags, info + FLAGS_OFFSET, sizeof(flags));
-	if (pin_tries > 0)
+	if (tries > 0)
 		flags |= CKF_COUNT_LOW;
-	if (pin_limit > 0 && pin_tries == pin_limit - 1)
+	if (pin_limit > 0 && tries == (uint64_t)pin_limit - 1)
 		flags |= CKF_FINAL_TRY;
 	if (pin_locked)
 		flags |= CKF_LOCKED;
@@ -682,7 +686,8 @@ static void clear_all(void)
 		clear(&faults[i]);
 	memset(renamed, 0, sizeof(renamed));
 	absent = no_templates = learning = repeating = pin_locked = 0;
-	wrong = pin_limit = pin_tries = no_create = 0;
+	wrong = pin_limit = no_create = 0;
+	tallies[T_pin_tries].calls = 0;
 }
 
 static void rename_mechanism(ulong_t from, ulong_t to)
@@ -862,6 +867,7 @@ static int open_tallies(void)
 	strcpy(tallies[T_tried_call].name, "tried.call");
 	strcpy(tallies[T_allocated].name, "allocated");
 	strcpy(tallies[T_held].name, "held");
+	strcpy(tallies[T_pin_tries].name, "pin.tries");
 	return 1;
 }
 
