@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -54,7 +55,7 @@ func request(method, params string) string {
 func nested(depth int) string { return strings.Repeat("[", depth) + strings.Repeat("]", depth) }
 
 // TestHugeAndDeepInput sends what no file should hold. After each the same
-// connection answers.
+// connection answers; a batch, which has no id, ends it.
 func TestHugeAndDeepInput(t *testing.T) {
 	h, c := serving(t)
 	w := create(t, c, "1")
@@ -79,6 +80,13 @@ func TestHugeAndDeepInput(t *testing.T) {
 	} {
 		if _, reason := exchange(t, conn, answers, bad.text); reason != bad.reason {
 			t.Errorf("%s: reason %q, want %q", name, reason, bad.reason)
+		}
+		if bad.text[0] == '[' {
+			if err := answers.Decode(new(json.RawMessage)); !errors.Is(err, io.EOF) {
+				t.Errorf("%s: the connection goes on: %v", name, err)
+			}
+			conn = ipctest.Connect(t, h.Socket)
+			answers = json.NewDecoder(conn)
 		}
 		if result, reason := exchange(t, conn, answers, request(ipc.MethodStatus, "{}")); reason != "" || len(result) == 0 {
 			t.Fatalf("after %s: reason %q", name, reason)
