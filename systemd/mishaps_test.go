@@ -54,8 +54,8 @@ func (h *host) wrongTokenPIN(t *testing.T) {
 			t.Errorf("exit code %s after %s restarts, want 78 after none", code, restarts)
 		}
 		journal := h.must(nil, "journalctl", "-u", "sigild.service", "-o", "cat", "--no-pager", "--after-cursor="+since)
-		if n := strings.Count(journal, "Starting sigild.service"); n != 1 {
-			t.Errorf("the service was started %d times:\n%s", n, journal)
+		if n := strings.Count(journal, "Main process exited"); n != 1 {
+			t.Errorf("the service ended %d times:\n%s", n, journal)
 		}
 		if warnings := h.must(nil, "journalctl", "-u", "sigild.service", "-p", "err", "-o", "cat", "--no-pager", "--after-cursor="+since); !strings.Contains(warnings, "refused this user PIN") ||
 			strings.Contains(warnings, "level=INFO") {

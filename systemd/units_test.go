@@ -140,13 +140,14 @@ func TestExposure(t *testing.T) {
 	}
 }
 
-// What the unit must not have, and why it says so.
+// What the unit must not have, and why it says so, and what its comments promise.
 func TestUnitKeepsPeerCredentials(t *testing.T) {
 	text, err := os.ReadFile("sigild.service")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, line := range []string{"PrivateUsers=no", "RestartPreventExitStatus=78", "Type=notify", "WatchdogSec=60"} {
+	for _, line := range []string{"PrivateUsers=no", "RestartPreventExitStatus=78", "Type=notify", "WatchdogSec=60",
+		"StartLimitIntervalSec=0", "IPAddressDeny=multicast link-local"} {
 		if !slices.Contains(strings.Split(string(text), "\n"), line) {
 			t.Errorf("sigild.service lacks %s", line)
 		}
