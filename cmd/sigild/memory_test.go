@@ -6,6 +6,7 @@ import (
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"math/big"
 	"os"
@@ -72,7 +73,7 @@ func TestMemoryHoldsNoSecrets(t *testing.T) {
 	}
 	lines := make(chan string, 1<<16)
 	h := newHost(t, withConfig(map[string]string{"entropy": `drop = ["tpm", "token"]`}), func(o *daemontest.Options) {
-		o.Env = append(o.Env, "GODEBUG=gctrace=1", showMemory+"=1", "PLANTED=in the environment of this process")
+		o.Env = append(o.Env, "GODEBUG=gctrace=1", "PLANTED=in the environment of this process")
 		log := o.Log
 		o.Log = func(line string) {
 			log(line)
@@ -234,7 +235,9 @@ func report(t *testing.T, memory []region, secrets []secret) {
 
 // TestMemoryIsOutOfReach: no core dump, and no debugger of the same user.
 func TestMemoryIsOutOfReach(t *testing.T) {
-	h, _ := serving(t)
+	h, _ := serving(t, func(o *daemontest.Options) {
+		o.Env = slices.DeleteFunc(o.Env, func(v string) bool { return strings.HasPrefix(v, lookable) })
+	})
 	limits, err := os.ReadFile(fmt.Sprintf("/proc/%d/limits", h.PID()))
 	if err != nil {
 		t.Fatal(err)
@@ -250,6 +253,9 @@ func TestMemoryIsOutOfReach(t *testing.T) {
 	}
 	// proc(5): a process that is not dumpable belongs to root in /proc, whoever
 	// runs it; its auxv is unreadable for others, and Yama is not asked.
+	if _, err := os.Open(fmt.Sprintf("/proc/%d/mem", h.PID())); own != 0 && !errors.Is(err, os.ErrPermission) {
+		t.Errorf("another process of the user opens its memory: %v", err)
+	}
 	dumpable, err := os.ReadFile(fmt.Sprintf("/proc/%d/coredump_filter", h.PID()))
 	if err != nil || len(dumpable) == 0 {
 		t.Errorf("coredump_filter: %q, %v", dumpable, err)
