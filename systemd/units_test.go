@@ -1,6 +1,7 @@
 package systemd_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -162,7 +163,7 @@ func TestSysusersAndTmpfiles(t *testing.T) {
 		}
 	}
 	install(t, "sigild.sysusers", filepath.Join(root, "usr/lib/sysusers.d/sigild.conf"), 0o644)
-	install(t, "sigild.tmpfiles", filepath.Join(root, "usr/lib/tmpfiles.d/sigild.conf"), 0o644)
+	installTmpfiles(t, filepath.Join(root, "usr/lib/tmpfiles.d/sigild.conf"))
 	if out, err := exec.CommandContext(t.Context(), "systemd-sysusers", "--root="+root, "sigild.conf").CombinedOutput(); err != nil {
 		t.Fatalf("systemd-sysusers: %v\n%s", err, out)
 	}
@@ -178,5 +179,24 @@ func TestSysusersAndTmpfiles(t *testing.T) {
 		if err != nil || info.Mode().Perm() != mode {
 			t.Errorf("/%s: %v, %v, want %v", path, info, err, mode)
 		}
+	}
+}
+
+// installTmpfiles gives the folders to the test's own user and group where that is
+// not root, which alone may give them to others.
+func installTmpfiles(t *testing.T, path string) {
+	t.Helper()
+	if os.Geteuid() == 0 {
+		install(t, "sigild.tmpfiles", path, 0o644)
+		return
+	}
+	lines, err := os.ReadFile("sigild.tmpfiles")
+	if err != nil {
+		t.Fatal(err)
+	}
+	to := fmt.Sprintf("$1 %d %d", os.Geteuid(), os.Getegid())
+	changed := regexp.MustCompile(`(?m)^(d \S+ +\d+) +\S+ +\S+`).ReplaceAll(lines, []byte(to))
+	if err := os.WriteFile(path, changed, 0o644); err != nil {
+		t.Fatal(err)
 	}
 }

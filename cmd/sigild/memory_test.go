@@ -72,7 +72,7 @@ func TestMemoryHoldsNoSecrets(t *testing.T) {
 	}
 	lines := make(chan string, 1<<16)
 	h := newHost(t, withConfig(map[string]string{"entropy": `drop = ["tpm", "token"]`}), custody(), func(o *daemontest.Options) {
-		o.Env = append(o.Env, "GODEBUG=gctrace=1", showMemory+"=1", "PLANTED=in the environment of this process")
+		o.Env = append(o.Env, "GODEBUG=gctrace=1", "PLANTED=in the environment of this process")
 		log := o.Log
 		o.Log = func(line string) {
 			log(line)

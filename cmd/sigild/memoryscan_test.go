@@ -3,19 +3,14 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
-
-	"golang.org/x/sys/unix"
 )
 
 // region is a piece of a process's memory.
@@ -30,56 +25,22 @@ type region struct {
 // libc's heap, above are mappings: SoftHSM's, OpenSSL's, the threads' stacks.
 func (r region) goMemory() bool { return r.start>>36 > 0 && r.start < 0x7000_0000_0000 }
 
-// showMemory, in the environment of a sigild that the test program plays, has it
-// let processes of its user look at its memory once it gets SIGUSR2: a test that
-// runs as root needs no such permission, others do.
-const showMemory = "SIGILD_TEST_SHOW_MEMORY"
-
-func showMemoryOnRequest() {
-	if os.Getenv(showMemory) == "" {
-		return
-	}
-	asked := make(chan os.Signal, 1)
-	signal.Notify(asked, syscall.SIGUSR2)
-	go func() {
-		<-asked
-		_ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0) // the test fails when it cannot look
-	}()
-}
-
-// openMemory opens a process's memory, which shows it to its own user if need be.
-func openMemory(t *testing.T, pid int) *os.File {
-	t.Helper()
-	path := fmt.Sprintf("/proc/%d/mem", pid)
-	mem, err := os.Open(path)
-	if errors.Is(err, fs.ErrPermission) {
-		if err := syscall.Kill(pid, syscall.SIGUSR2); err != nil {
-			t.Fatal(err)
-		}
-		await(t, "sigild to show its memory", func() bool {
-			mem, err = os.Open(path)
-			return err == nil
-		})
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = mem.Close() })
-	return mem
-}
-
 // largestRegion leaves out what the race detector reserves.
 const largestRegion = 1 << 32
 
 // snapshot reads all that a process has mapped writable, while it stands still.
 func snapshot(t *testing.T, pid int) []region {
 	t.Helper()
-	mem := openMemory(t, pid)
 	defer hold(t, pid)()
 	maps, err := os.ReadFile(fmt.Sprintf("/proc/%d/maps", pid))
 	if err != nil {
 		t.Fatal(err)
 	}
+	mem, err := os.Open(fmt.Sprintf("/proc/%d/mem", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer mem.Close()
 	var list []region
 	for line := range strings.Lines(string(maps)) {
 		var start, end uint64

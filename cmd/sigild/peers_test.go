@@ -13,18 +13,12 @@ import (
 	"github.com/sigild/sigild/ipc"
 )
 
-// The uids of two relays beside root.
-const (
-	relayUID    = 12345
-	strangerUID = 12346
-)
-
 // openToAll lets these uids in, and lets every user reach the socket, so that
 // only the daemon's own check stands in the way.
-func openToAll(t *testing.T, allow string, change ...func(*daemontest.Options)) *daemontest.Host {
+func openToAll(t *testing.T, socket string, change ...func(*daemontest.Options)) *daemontest.Host {
 	t.Helper()
-	h := newHost(t, append([]func(*daemontest.Options){withConfig(map[string]string{"socket": "mode = \"0666\"\n" + allow,
-		"pin": cheapPIN + fmt.Sprintf("\nplain_from = [0, %d]", relayUID)})}, change...)...)
+	h := newHost(t, append([]func(*daemontest.Options){withConfig(map[string]string{"socket": "mode = \"0666\"\n" + socket,
+		"pin": cheapPIN + "\nplain_from = " + uids(own, relayUID, strangerUID)})}, change...)...)
 	if err := os.Chmod(h.Dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -44,8 +38,7 @@ type relay struct {
 
 func newRelay(t *testing.T, h *daemontest.Host, uid int) *relay {
 	t.Helper()
-	cmd := exec.CommandContext(testContext(t), self(t))
-	cmd.Env = append(os.Environ(), role+"=relay", fmt.Sprintf("RELAY_UID=%d", uid), "RELAY_SOCKET="+h.Socket, "GORACE=atexit_sleep_ms=0")
+	cmd := relayCommand(t, h, uid)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -83,17 +76,21 @@ func (r *relay) call(method, params string, result any) error {
 }
 
 func TestRelaysDoNotSeeEachOthersWallets(t *testing.T) {
-	h := openToAll(t, fmt.Sprintf("allow = [0, %d]", relayUID))
+	if !canBeOthers(t) {
+		t.Log("TestRelaysShareNothing has the part that needs one user only")
+		return
+	}
+	h := openToAll(t, "allow = "+uids(own, relayUID))
 	c := dial(t, h.Socket)
-	roots := create(t, c, "1")
+	mine := create(t, c, "1")
 	other := newRelay(t, h, relayUID)
 	var made ipc.CreateWalletResult
 	err := other.call(ipc.MethodCreateWallet, fmt.Sprintf(`{"requestId":"1","owner":"alice","pin":%q}`, rightPIN), &made)
-	if err != nil || made.Existing || made.Wallet.WalletID.String() == roots.WalletID.String() {
+	if err != nil || made.Existing || made.Wallet.WalletID.String() == mine.WalletID.String() {
 		t.Fatalf("the same request id of another relay: %+v, %v", made, err)
 	}
-	byID := fmt.Sprintf(`{"walletId":%q`, roots.WalletID)
-	byAddress := fmt.Sprintf(`{"address":%q`, roots.Accounts[0].Address)
+	byID := fmt.Sprintf(`{"walletId":%q`, mine.WalletID)
+	byAddress := fmt.Sprintf(`{"address":%q`, mine.Accounts[0].Address)
 	pin := fmt.Sprintf(`,"pin":%q`, rightPIN)
 	for method, params := range map[string][]string{
 		ipc.MethodGetWallet:       {byID + "}", byAddress + "}"},
@@ -111,29 +108,41 @@ func TestRelaysDoNotSeeEachOthersWallets(t *testing.T) {
 		t.Errorf("the other relay lists %+v, %v", list, err)
 	}
 	if n := countWallets(t, c); n != 1 {
-		t.Errorf("root lists %d wallets", n)
+		t.Errorf("the first relay lists %d wallets", n)
 	}
-	if left := attemptsLeft(t, c, roots.WalletID); left != 10 {
+	if left := attemptsLeft(t, c, mine.WalletID); left != 10 {
 		t.Errorf("another relay cost an attempt: %d left", left)
 	}
 }
 
+// TestStrangersAreNotLetIn: nobody is but those on the list, and without a list the
+// daemon's own user and root.
 func TestStrangersAreNotLetIn(t *testing.T) {
-	for name, allow := range map[string]string{"a list": fmt.Sprintf("allow = [0, %d]", relayUID), "no list": ""} {
+	if !canBeOthers(t) {
+		t.Log("TestUserIsNotLetInUnlessListed has the part that needs one user only")
+		return
+	}
+	for name, allow := range map[string]string{"a list": "allow = " + uids(own, relayUID), "no list": ""} {
 		t.Run(name, func(t *testing.T) {
 			h := openToAll(t, allow)
 			wantReason(t, newRelay(t, h, strangerUID).call(ipc.MethodStatus, "{}", nil), ipc.ReasonPeerNotAllowed)
 			if _, err := dial(t, h.Socket).Status(testContext(t)); err != nil {
-				t.Errorf("root after a stranger: %v", err)
+				t.Errorf("the daemon's user after a stranger: %v", err)
 			}
 		})
 	}
 }
 
-func TestRootIsNotLetInUnlessListed(t *testing.T) {
-	h := openToAll(t, fmt.Sprintf("allow = [%d]", relayUID))
+// TestUserIsNotLetInUnlessListed: the daemon's own user, root too, is a stranger
+// where others are listed.
+func TestUserIsNotLetInUnlessListed(t *testing.T) {
+	h := openToAll(t, "allow = "+uids(relayUID))
 	_, err := dial(t, h.Socket).Status(testContext(t))
 	wantReason(t, err, ipc.ReasonPeerNotAllowed)
+	wantReason(t, newRelay(t, h, own).call(ipc.MethodStatus, "{}", nil), ipc.ReasonPeerNotAllowed)
+	if !canBeOthers(t) {
+		return
+	}
 	var status ipc.StatusResult
 	if err := newRelay(t, h, relayUID).call(ipc.MethodStatus, "{}", &status); err != nil || status.State != "ready" {
 		t.Errorf("%+v, %v", status, err)
@@ -150,10 +159,11 @@ func TestSocketModeKeepsOthersOut(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o660 {
 		t.Fatalf("the socket's mode is %v, %v", info.Mode(), err)
 	}
-	cmd := exec.CommandContext(testContext(t), self(t))
-	cmd.Env = append(os.Environ(), role+"=relay", fmt.Sprintf("RELAY_UID=%d", strangerUID), "RELAY_SOCKET="+h.Socket)
+	if !canBeOthers(t) {
+		return
+	}
 	var exit *exec.ExitError
-	if err := cmd.Run(); !errors.As(err, &exit) {
+	if err := relayCommand(t, h, strangerUID).Run(); !errors.As(err, &exit) {
 		t.Errorf("a stranger connects: %v", err)
 	}
 }

@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"net"
 	"regexp"
-	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -17,41 +15,15 @@ import (
 	"github.com/sigild/sigild/ipc/ipctest"
 )
 
-// peers plays with connections of several users.
+// peers plays with connections of several users. The daemon's own user plays root,
+// where the test runs as another.
 func peers(t *testing.T) ipctest.Recorded {
-	h := openToAll(t, fmt.Sprintf("allow = [0, %d]", relayUID), withConfig(map[string]string{"pin": cheapPIN}))
-	uid := 0
+	h := openToAll(t, "allow = "+uids(own, relayUID), withConfig(map[string]string{"pin": cheapPIN}))
+	uid := own
 	as := func(who int) func(*testing.T) { return func(*testing.T) { uid = who } }
-	r := hooked(h, map[string]func(*testing.T){"as root": as(0), "as another relay": as(relayUID), "as a stranger": as(strangerUID)})
-	r.Dial = func(t *testing.T) net.Conn { return connectAs(t, h.Socket, uid) }
+	r := hooked(h, map[string]func(*testing.T){"as root": as(own), "as another relay": as(relayUID), "as a stranger": as(strangerUID)})
+	r.Dial = func(t *testing.T) net.Conn { return connectAs(t, h, uid) }
 	return r
-}
-
-// connectAs connects as another user. Credentials are a thread's in Linux; this
-// one ends with its goroutine, which never gives it back.
-func connectAs(t *testing.T, socket string, uid int) net.Conn {
-	t.Helper()
-	type result struct {
-		conn net.Conn
-		err  error
-	}
-	done := make(chan result)
-	go func() {
-		runtime.LockOSThread()
-		same := ^uintptr(0)
-		if _, _, errno := syscall.RawSyscall(syscall.SYS_SETRESUID, same, uintptr(uid), same); errno != 0 {
-			done <- result{nil, errno}
-			return
-		}
-		conn, err := net.Dial("unix", socket)
-		done <- result{conn, err}
-	}()
-	r := <-done
-	if r.err != nil {
-		t.Fatal(r.err)
-	}
-	t.Cleanup(func() { _ = r.conn.Close() })
-	return r.conn
 }
 
 // sealedBlocks plays with PINs that are sealed for each run.

@@ -60,10 +60,11 @@ func newDevices(t *testing.T, o daemontest.Options) *measured {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	o.Dir, o.Sigild, o.Env = dir, []string{os.Args[0]}, append(o.Env, role+"=sigild")
+	o.Dir, o.Sigild, o.Env = dir, []string{os.Args[0]}, append(o.Env, playing()...)
 	if o.Config == nil {
 		o.Config = map[string]string{}
 	}
+	o.Config["socket"] = operating()
 	o.Config["pin"] = "argon2_memory_kib = 8192\nargon2_time = 1"
 	h, err := daemontest.New(t.Context(), o)
 	if err != nil {

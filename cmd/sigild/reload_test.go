@@ -69,14 +69,14 @@ func TestReload(t *testing.T) {
 	ctx := testContext(t)
 	w := create(t, c, "r")
 	if _, err := c.FreezeAll(ctx); err != nil {
-		t.Fatalf("root is no operator: %v", err)
+		t.Fatalf("the daemon's user is no operator: %v", err)
 	}
 
 	hangUp(t, h, lines, map[string]string{"socket": "operators = [12345]"}, "configuration reloaded", "changed=socket.operators")
 	_, err := c.UnfreezeWallet(ctx, ipc.WalletParams{WalletID: w.WalletID})
 	wantReason(t, err, "operatorOnly")
 
-	hangUp(t, h, lines, map[string]string{"socket": "operators = [0]\nidle_timeout = 1"}, "not reloaded", "unknown key socket.idle_timeout")
+	hangUp(t, h, lines, map[string]string{"socket": "operators = " + uids(own) + "\nidle_timeout = 1"}, "not reloaded", "unknown key socket.idle_timeout")
 	_, err = c.UnfreezeWallet(ctx, ipc.WalletParams{WalletID: w.WalletID})
 	wantReason(t, err, "operatorOnly")
 
@@ -85,10 +85,10 @@ func TestReload(t *testing.T) {
 	_, err = c.Status(ctx)
 	wantReason(t, err, ipc.ReasonPeerNotAllowed)
 
-	hangUp(t, h, lines, map[string]string{"socket": "", "limits": "batch = 3", "pin": cheapPIN + "\nchecks = 1"},
+	hangUp(t, h, lines, map[string]string{"socket": operating(), "limits": "batch = 3", "pin": cheapPIN + "\nchecks = 1"},
 		"need a restart", "keys=pin.checks,limits.batch")
 	if _, err := c.UnfreezeWallet(ctx, ipc.WalletParams{WalletID: w.WalletID}); err != nil {
-		t.Errorf("root is allowed and an operator again: %v", err)
+		t.Errorf("the user is allowed and an operator again: %v", err)
 	}
 
 	hangUp(t, h, lines, map[string]string{"log": `level = "debug"`}, "configuration reloaded", "changed=log.level")

@@ -46,8 +46,8 @@ func newHost(t testing.TB, change ...func(*daemontest.Options)) *daemontest.Host
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	log := new(record)
-	o := daemontest.Options{Sigild: []string{self(t)}, Env: []string{role + "=sigild", "GORACE=atexit_sleep_ms=0"}, Dir: dir,
-		Config: map[string]string{"pin": cheapPIN}, Progress: log.add, Log: log.add}
+	o := daemontest.Options{Sigild: []string{self(t)}, Env: playing(), Dir: dir,
+		Config: map[string]string{"pin": cheapPIN, "socket": operating()}, Progress: log.add, Log: log.add}
 	for _, f := range change {
 		f(&o)
 	}

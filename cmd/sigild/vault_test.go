@@ -32,6 +32,7 @@ type document struct {
 		Blob     []byte `cbor:"2,keyasint"`
 		Recovery []byte `cbor:"3,keyasint"`
 	} `cbor:"9,keyasint"`
+	TokenPIN  []byte   `cbor:"10,keyasint"`
 	Approvals [][]byte `cbor:"11,keyasint"`
 }
 
@@ -72,14 +73,15 @@ func openVault(t testing.TB, h *daemontest.Host) *vault {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = token.Close() }) // a second close is an error
-	if err := token.Login(ctx, h.TokenPIN()); err != nil {
+	c := openChip(t, h, v.doc)
+	if err := token.Login(ctx, c.tokenPIN(t, h, v.doc)); err != nil {
 		t.Fatal(err)
 	}
 	g := v.doc.Generations[0]
 	if v.keys, err = token.OpenKeys(ctx, v.doc.ID, g.Number, uint(g.Mechanism)); err != nil {
 		t.Fatal(err)
 	}
-	v.token, v.factors = token, deviceFactors{v.keys, openHostKey(t, h, v.doc)}
+	v.token, v.factors = token, deviceFactors{v.keys, c.hostKey(t, v.doc)}
 	return v
 }
 
@@ -132,33 +134,63 @@ func readDocument(t testing.TB, db *bbolt.DB) (d document) {
 	return d
 }
 
-func openHostKey(t testing.TB, h *daemontest.Host, d document) *tpm.HMACKey {
+// openChip opens the host's TPM and what the document says of its measured states.
+func openChip(t testing.TB, h *daemontest.Host, d document) *chip {
 	t.Helper()
-	ctx := testContext(t)
-	chip, err := tpm.Open(ctx, tpm.Config{Device: h.TPM.Device})
+	device, err := tpm.Open(testContext(t), tpm.Config{Device: h.TPM.Device})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = chip.Close() })
-	var blob tpm.Blob
-	if err := blob.UnmarshalBinary(d.HostKeys[0].Blob); err != nil {
-		t.Fatal(err)
-	}
+	t.Cleanup(func() { _ = device.Close() })
 	policyKey, err := ecdsa.ParseUncompressedPublicKey(elliptic.P256(), d.PolicyKey)
 	if err != nil {
 		t.Fatal(err)
 	}
-	approvals := make([]tpm.Approval, len(d.Approvals))
+	c := &chip{device, tpm.Authority{Key: policyKey, Installation: d.ID}, make([]tpm.Approval, len(d.Approvals))}
 	for i, data := range d.Approvals {
-		if err := approvals[i].UnmarshalBinary(data); err != nil {
+		if err := c.approvals[i].UnmarshalBinary(data); err != nil {
 			t.Fatal(err)
 		}
 	}
-	key, err := chip.LoadHMACKey(ctx, blob, tpm.Authority{Key: policyKey, Installation: d.ID}, approvals)
+	return c
+}
+
+// chip is the TPM of a host.
+type chip struct {
+	*tpm.TPM
+	authority tpm.Authority
+	approvals []tpm.Approval
+}
+
+func (c *chip) hostKey(t testing.TB, d document) *tpm.HMACKey {
+	t.Helper()
+	var blob tpm.Blob
+	if err := blob.UnmarshalBinary(d.HostKeys[0].Blob); err != nil {
+		t.Fatal(err)
+	}
+	key, err := c.LoadHMACKey(testContext(t), blob, c.authority, c.approvals)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return key
+}
+
+// tokenPIN is the one that the host was made with or, of a host from before, the one
+// that the TPM keeps.
+func (c *chip) tokenPIN(t testing.TB, h *daemontest.Host, d document) []byte {
+	t.Helper()
+	if pin := h.TokenPIN(); len(pin) > 0 {
+		return pin
+	}
+	var blob tpm.Blob
+	if err := blob.UnmarshalBinary(d.TokenPIN); err != nil {
+		t.Fatal(err)
+	}
+	pin, err := c.Unseal(testContext(t), blob, c.authority, c.approvals)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return pin
 }
 
 // record reads and verifies a wallet's record.
