@@ -49,18 +49,19 @@ func DeriveKey(ctx context.Context, pin []byte, wallet ID, a Argon2, f Factors) 
 		return nil, err
 	}
 	defer clear(stretched)
-	h1, err := apply(ctx, f.Pepper, pinLabel, wallet, stretched)
+	// Not on the stack: one that grows is copied, and nobody erases the old one.
+	var h1, h2 *[32]byte
+	wipe.Do(func() { h1, h2 = new([32]byte), new([32]byte) })
 	defer clear(h1[:])
-	if err != nil {
+	defer clear(h2[:])
+	if err := apply(ctx, f.Pepper, pinLabel, wallet, stretched, h1); err != nil {
 		return nil, fmt.Errorf("%w: token: %w", ErrFactor, err)
 	}
-	h2, err := apply(ctx, f.Host, hostLabel, wallet, h1[:])
-	defer clear(h2[:])
-	if err != nil {
+	if err := apply(ctx, f.Host, hostLabel, wallet, h1[:], h2); err != nil {
 		return nil, fmt.Errorf("%w: TPM: %w", ErrFactor, err)
 	}
 	var key Key
-	wipe.Do(func() { err = expand(&key, &h1, &h2, wallet) })
+	wipe.Do(func() { err = expand(&key, h1, h2, wallet) })
 	if err != nil {
 		return nil, err
 	}
@@ -69,13 +70,23 @@ func DeriveKey(ctx context.Context, pin []byte, wallet ID, a Argon2, f Factors) 
 
 type hmacFunc func(ctx context.Context, message []byte) ([32]byte, error)
 
-func apply(ctx context.Context, mac hmacFunc, label string, wallet ID, secret []byte) ([32]byte, error) {
+// apply puts a device's HMAC into factor, and leaves it nowhere else.
+func apply(ctx context.Context, mac hmacFunc, label string, wallet ID, secret []byte, factor *[32]byte) error {
 	message := make([]byte, 0, len(label)+len(wallet)+len(secret))
 	defer func() { clear(message) }()
 	message = append(message, label...)
 	message = append(message, wallet[:]...)
 	message = append(message, secret...)
-	return mac(ctx, message)
+	defer wipe.Stack()
+	return mac.into(ctx, message, factor)
+}
+
+// into has a frame of its own, so that what came by value is below the caller's.
+//
+//go:noinline
+func (mac hmacFunc) into(ctx context.Context, message []byte, factor *[32]byte) (err error) {
+	*factor, err = mac(ctx, message)
+	return err
 }
 
 func expand(key *Key, h1, h2 *[32]byte, wallet ID) error {
