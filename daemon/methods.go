@@ -14,6 +14,7 @@ import (
 	"github.com/sigild/sigild/daemon/policy"
 	"github.com/sigild/sigild/daemon/seal"
 	"github.com/sigild/sigild/daemon/wallet"
+	"github.com/sigild/sigild/daemon/wipe"
 	"github.com/sigild/sigild/ipc"
 )
 
@@ -35,6 +36,7 @@ func handle[P, R any](d *Daemon, method func(context.Context, *call[P]) (R, erro
 	}
 	return func(ctx context.Context, raw json.RawMessage) (any, error) {
 		defer d.collector.soon()
+		defer wipe.Stack() // this goroutine ends, and nobody would write over it
 		return serve(ctx, d, method, raw)
 	}
 }

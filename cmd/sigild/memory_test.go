@@ -6,7 +6,9 @@ import (
 	"crypto/sha512"
 	"encoding/base64"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"io"
 	"math/big"
 	"slices"
 	"strings"
@@ -20,6 +22,7 @@ import (
 	"github.com/sigild/sigild/daemon/wipe"
 	"github.com/sigild/sigild/hsm"
 	"github.com/sigild/sigild/ipc"
+	"github.com/sigild/sigild/ipc/ipctest"
 )
 
 // onlyKMS makes wallets of randomness that the test chose.
@@ -63,13 +66,19 @@ func awaitCollection(t *testing.T, lines <-chan string) {
 
 // TestMemoryHoldsNoSecrets looks for everything secret of a wallet in all of
 // the daemon's memory, after a creation, signatures and an unlock by sealed
-// PINs, and after the lock, and for a key that came in and others that went out.
-// What Argon2 computes on the way must be gone at once.
+// PINs, and after the lock, for a key that came in and others that went out, and
+// for what PINs in the clear leave. What Argon2 computes on the way must be gone
+// at once.
 func TestMemoryHoldsNoSecrets(t *testing.T) {
 	if !wipe.Enabled() {
 		t.Log("NOT RUN: this build erases nothing; use make test, or set GOEXPERIMENT=runtimesecret")
 		return
 	}
+	t.Run("sealed PINs", func(t *testing.T) { leavesNoSecrets(t, true) })
+	t.Run("PINs in the clear", func(t *testing.T) { leavesNoSecrets(t, false) })
+}
+
+func leavesNoSecrets(t *testing.T, sealed bool) {
 	lines := make(chan string, 1<<16)
 	h := newHost(t, withConfig(map[string]string{"entropy": `drop = ["tpm", "token"]`}), custody(), func(o *daemontest.Options) {
 		o.Env = append(o.Env, "GODEBUG=gctrace=1", "PLANTED=in the environment of this process")
@@ -85,7 +94,10 @@ func TestMemoryHoldsNoSecrets(t *testing.T) {
 	provision(t, h)
 	start(t, h)
 	random := onlyKMS(t, h)
-	c := dialSealed(t, h, h.Socket)
+	c := dial(t, h.Socket)
+	if sealed {
+		c = dialSealed(t, h, h.Socket)
+	}
 	ctx := testContext(t)
 	pin := ipc.Secret("J7#kd-" + rand.Text())
 	made, err := c.CreateWallet(ctx, ipc.CreateWalletParams{RequestID: "1", Owner: "alice", PIN: pin})
@@ -103,7 +115,12 @@ func TestMemoryHoldsNoSecrets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	keys := passingKeys(t, h, c)
+	var keys []secret
+	if sealed {
+		keys = passingKeys(t, h, c)
+	} else {
+		sendBadly(t, h, id, string(pin))
+	}
 	unlocked := snapshot(t, h.PID())
 	if _, err := c.Lock(ctx, ipc.WalletParams{WalletID: id}); err != nil {
 		t.Fatal(err)
@@ -117,6 +134,9 @@ func TestMemoryHoldsNoSecrets(t *testing.T) {
 		wantReason(t, err, "unlockRequired")
 	})
 	memory := snapshot(t, h.PID())
+	if !sealed {
+		last = nil // no answer is kept
+	}
 	mustFindPlanted(t, memory, last)
 	stop(t, h)
 	secrets, argon := secretsOf(t, h, id, string(pin), random)
@@ -165,12 +185,43 @@ func passingKeys(t *testing.T, h *daemontest.Host, c *ipc.Client) []secret {
 	return list
 }
 
+// sendBadly sends a PIN in the clear in requests that are refused, in a batch,
+// escaped, and in two pieces.
+func sendBadly(t *testing.T, h *daemontest.Host, id ipc.Hex, pin string) {
+	t.Helper()
+	conn := ipctest.Connect(t, h.Socket)
+	answers := json.NewDecoder(conn)
+	escaped := ""
+	for _, c := range pin {
+		escaped += fmt.Sprintf(`\u%04x`, c)
+	}
+	sign := func(pin, more string) string {
+		return request(ipc.MethodSignMessage, fmt.Sprintf(`{"walletId":%q,"message":"0x00","pin":"%s"%s}`, id, pin, more))
+	}
+	for _, text := range []string{sign(pin, `,"unheardOf":1`), sign(pin, `,"pin":"`+pin+`"`), sign(escaped, ""), "[" + sign(pin, "") + "," + sign(pin, "") + "]",
+		request("sigild_unheardOf", `{"pin":"`+pin+`"}`), strings.Replace(sign(pin, ""), `"method"`, `"pin":"`+pin+`","method"`, 1)} {
+		half := strings.Index(text, pin) + len(pin)/2
+		for _, part := range []string{text[:max(half, 1)], text[max(half, 1):]} {
+			if _, err := io.WriteString(conn, part); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var answer json.RawMessage
+		if err := answers.Decode(&answer); err != nil {
+			t.Fatalf("%s: %v", text, err)
+		}
+	}
+}
+
 // mustFindPlanted shows that the scan sees what is there: the environment, and
 // on Go's heap the answer that is kept for a relay that lost it.
 func mustFindPlanted(t *testing.T, memory []region, kept *ipc.SignMessageResult) {
 	t.Helper()
 	if _, n := found(memory, []byte("in the environment of this process")); n == 0 {
 		t.Error("the scan does not find what was planted in C memory")
+	}
+	if kept == nil {
+		return // the tweak that an unlock holds shows the same
 	}
 	if n, _ := found(memory, []byte(hex.EncodeToString(kept.Signature))); n == 0 {
 		t.Error("the scan does not find what was planted in Go memory")

@@ -50,7 +50,9 @@ func DeriveKey(ctx context.Context, pin []byte, wallet ID, a Argon2, f Factors) 
 		return nil, err
 	}
 	defer clear(stretched)
-	h1, h2, key := new([32]byte), new([32]byte), new(Key)
+	var h1, h2 *[32]byte
+	var key *Key
+	wipe.Do(func() { h1, h2, key = new([32]byte), new([32]byte), new(Key) }) // erased once they are unreachable
 	defer clear(h1[:])
 	defer clear(h2[:])
 	if err := apply(ctx, f.Pepper, pinLabel, wallet, stretched, h1); err != nil {
