@@ -7,8 +7,6 @@ import (
 	"errors"
 	"reflect"
 
-	"github.com/ethereum/go-ethereum/common"
-
 	"github.com/sigild/sigild/daemon/channel"
 	"github.com/sigild/sigild/daemon/eth"
 	"github.com/sigild/sigild/daemon/policy"
@@ -277,11 +275,11 @@ func walletID(id ipc.Hex) (seal.ID, error) {
 }
 
 func parseAddress(text string) ([20]byte, error) {
-	var a common.MixedcaseAddress
-	if err := json.Unmarshal([]byte(`"`+text+`"`), &a); err != nil {
-		return [20]byte{}, ipc.InvalidParams("address", "must be 20 bytes in hexadecimal")
+	a, err := eth.ParseAddress(text)
+	if problem := (*eth.FieldError)(nil); errors.As(err, &problem) {
+		return [20]byte{}, ipc.InvalidParams("address", problem.Problem)
 	}
-	return a.Address(), nil
+	return a, err
 }
 
 // policyFacts maps what eth read from a payload to what policies decide on.
