@@ -29,15 +29,16 @@ type Config struct {
 // Service makes and uses wallets. It is safe for concurrent use.
 type Service struct {
 	Config
-	slots   *slots
-	unlocks *unlocks
-	rates   *rates
+	slots    *slots
+	unlocks  *unlocks
+	rates    *rates
+	freezing *freezing
 }
 
 // New returns a service of the given parts.
 func New(c Config) *Service {
 	return &Service{Config: c, slots: newSlots(c.Checks, c.Waiting),
-		unlocks: newUnlocks(c.MaxUnlocks, c.UnlocksOfUID), rates: newRates(c.PerMinute)}
+		unlocks: newUnlocks(c.MaxUnlocks, c.UnlocksOfUID), rates: newRates(c.PerMinute), freezing: newFreezing()}
 }
 
 // Info is a wallet as its relay may see it.

@@ -122,9 +122,9 @@ func (s *Service) LabelAccount(ctx context.Context, peer Peer, wallet seal.ID, a
 	return s.change(ctx, c)
 }
 
-// Freeze stops every use of a wallet: unlocks end at once, also while PIN checks
-// of the wallet wait for their turn; a check that is under way is waited for. It is
-// on disk when it returns. A wallet that is frozen stays frozen as it was.
+// Freeze stops every use of a wallet at once: unlocks end, and PIN checks that wait
+// for their turn are refused, uncharged; one that was charged already is waited for.
+// It is on disk when it returns. A wallet that is frozen stays frozen as it was.
 func (s *Service) Freeze(ctx context.Context, a Actor, wallet seal.ID, by string) (*Info, error) {
 	if _, err := s.loadFor(ctx, a, wallet); err != nil {
 		return nil, err
@@ -134,6 +134,7 @@ func (s *Service) Freeze(ctx context.Context, a Actor, wallet seal.ID, by string
 
 // freeze is Freeze of a wallet that the actor is known to reach.
 func (s *Service) freeze(ctx context.Context, a Actor, wallet seal.ID, by string) (*Info, error) {
+	defer s.freezing.mark(wallet)()
 	s.endWallet(ctx, wallet)
 	return s.change(ctx, &stateChange{actor: a, action: "freeze", wallet: wallet, apply: func(p *seal.Parsed) error {
 		if p.State.Deleted != 0 {

@@ -61,7 +61,7 @@ func (s *Service) signUnlocked(ctx context.Context, r *SignRequest) ([]*Signed, 
 	if err != nil {
 		return nil, Attempts{}, err
 	}
-	if err := r.check(p); err != nil {
+	if err := s.ready(r.check)(p); err != nil {
 		return nil, Attempts{}, err
 	}
 	if u == nil {
