@@ -33,7 +33,7 @@ func (s *Service) Unlock(ctx context.Context, r *UnlockRequest) (*Unlocked, erro
 	if !r.Terms.AnyClient && r.Peer.Connection == nil {
 		return nil, &FieldError{"bind", "this client has no connection to bind to"}
 	}
-	release, err := s.unlocks.reserve(r.Peer.UID)
+	release, err := s.unlocks.reserve(unlockKey{r.Wallet, r.Peer.UID})
 	if err != nil {
 		return nil, err
 	}
