@@ -67,6 +67,12 @@ func TestRelaysShareNothing(t *testing.T) {
 	}
 	checkSeesOnly(t, one, mine)
 	checkSeesOnly(t, other, theirs)
+	if n, err := dial(t, h.Socket).LockAll(testContext(t)); err != nil || n.Wallets != 1 {
+		t.Errorf("the operator locks everybody's: %+v, %v", n, err)
+	}
+	wantReason(t, other.call(ipc.MethodSignMessage, byUnlock, nil), "unlockRequired")
+	stop(t, h)
+	checkNothingCharged(t, h)
 }
 
 // withoutForeign are the methods with which no relay can ask about another's
@@ -109,11 +115,11 @@ func everyMethodIsTried(t *testing.T, r *relay, foreign map[string][]string) {
 }
 
 // foreignCalls are all methods that name a wallet or one of its accounts, with
-// another relay's.
+// another relay's. Their PIN is wrong, so that a check that is made costs an attempt.
 func foreignCalls(w ipc.WalletInfo) map[string][]string {
 	id := fmt.Sprintf(`{"walletId":%q`, w.WalletID)
 	address := fmt.Sprintf(`{"address":%q`, w.Accounts[0].Address)
-	pin, request := fmt.Sprintf(`,"pin":%q}`, rightPIN), `,"requestId":"2"`
+	pin, request := fmt.Sprintf(`,"pin":%q}`, wrongPIN), `,"requestId":"2"`
 	typed := `,"payload":{"types":{"EIP712Domain":[{"name":"name","type":"string"}],"A":[{"name":"a","type":"bool"}]},"primaryType":"A","domain":{"name":"x"},"message":{"a":true}}`
 	authorization := `,"payload":{"chainId":"0x1","address":"0x9858effd232b4033e47d90003d41ec34ecaeda94","nonce":"0x0"}`
 	word := fmt.Sprintf("%064x", 1<<40)
