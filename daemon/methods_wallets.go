@@ -70,12 +70,12 @@ func freezer(a wallet.Actor) string {
 	return "relay"
 }
 
-func (d *Daemon) unfreezeWallet(ctx context.Context, c *call[ipc.WalletParams]) (*ipc.WalletInfo, error) {
+func (d *Daemon) unfreezeWallet(ctx context.Context, c *call[ipc.UnfreezeParams]) (*ipc.WalletInfo, error) {
 	id, err := walletID(c.params.WalletID)
 	if err != nil {
 		return nil, err
 	}
-	return shown(d.wallets.Unfreeze(ctx, d.actor(c.peer), id))
+	return shown(d.wallets.Unfreeze(ctx, d.actor(c.peer), id, c.params.FrozenBy))
 }
 
 func (d *Daemon) giveBackAttempts(ctx context.Context, c *call[ipc.GiveBackParams]) (*ipc.WalletInfo, error) {
@@ -112,7 +112,7 @@ func (d *Daemon) freezeAll(ctx context.Context, c *call[ipc.FreezeAllParams]) (*
 		after = (*seal.ID)(cursor)
 	}
 	budget := min(freezeBudget, time.Duration(d.config.Limits.RequestTimeout)/2)
-	done, err := d.wallets.FreezeAll(ctx, a, freezer(a), after, budget)
+	done, err := d.wallets.FreezeAll(ctx, a, after, budget)
 	if err != nil {
 		return nil, err
 	}

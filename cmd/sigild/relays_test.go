@@ -194,13 +194,13 @@ func TestOnlyOperatorsDoWhatIsTheirs(t *testing.T) {
 	wantReason(t, r.call(ipc.MethodFreezeAll, "{}", nil), "operatorOnly")
 	wantReason(t, r.call(ipc.MethodDeleteWallet, fmt.Sprintf(`{"walletId":%q,"requestId":"2"}`, w.WalletID), nil), ipc.ReasonInvalidParams)
 	operator := dial(t, h.Socket)
-	if info, err := operator.UnfreezeWallet(testContext(t), ipc.WalletParams{WalletID: w.WalletID}); err != nil || info.State != "active" {
+	if info, err := operator.UnfreezeWallet(testContext(t), ipc.UnfreezeParams{WalletID: w.WalletID}); err != nil || info.State != "active" {
 		t.Errorf("the operator: %+v, %v", info, err)
 	}
 	if n, err := operator.FreezeAll(testContext(t)); err != nil || n.Wallets != 1 {
 		t.Errorf("the operator: %+v, %v", n, err)
 	}
-	if err := r.call(ipc.MethodGetWallet, id, &info); err != nil || info.FrozenBy != "operator" {
+	if err := r.call(ipc.MethodGetWallet, id, &info); err != nil || info.FrozenBy != "freezeAll" {
 		t.Errorf("%+v, %v", info, err)
 	}
 }

@@ -50,7 +50,11 @@ type Info struct {
 
 // Get returns a wallet of the peer. ErrNotFound, seal.ErrCorrupt.
 func (s *Service) Get(ctx context.Context, peer Peer, id seal.ID) (*Info, error) {
-	p, err := s.load(ctx, peer, id)
+	return s.getFor(ctx, Actor{Peer: peer}, id)
+}
+
+func (s *Service) getFor(ctx context.Context, a Actor, id seal.ID) (*Info, error) {
+	p, err := s.loadFor(ctx, a, id)
 	if err != nil {
 		return nil, err
 	}

@@ -401,7 +401,7 @@ func TestFreezeEndsAnUnlockThatIsBeingMade(t *testing.T) {
 	if _, err := b.sign(unlocked(b, id, text, 0)); err == nil {
 		t.Error("a frozen wallet signed")
 	}
-	if _, err := b.Unfreeze(ctx, operator, id); err != nil {
+	if _, err := b.Unfreeze(ctx, operator, id, ""); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := b.sign(unlocked(b, id, text, 1)); !errors.Is(err, wallet.ErrUnlockRequired) {
