@@ -7,8 +7,6 @@ import (
 	"errors"
 	"reflect"
 
-	"github.com/ethereum/go-ethereum/common"
-
 	"github.com/sigild/sigild/daemon/channel"
 	"github.com/sigild/sigild/daemon/eth"
 	"github.com/sigild/sigild/daemon/policy"
@@ -218,7 +216,7 @@ func (d *Daemon) listWallets(ctx context.Context, c *call[ipc.ListWalletsParams]
 			return nil, ipc.InvalidParams("cursor", "is not one that this method gave")
 		}
 	}
-	l, err := d.wallets.List(ctx, c.peer, p, state)
+	l, err := d.listed(ctx, c, p, state)
 	if err != nil {
 		return nil, err
 	}
@@ -230,8 +228,28 @@ func (d *Daemon) listWallets(ctx context.Context, c *call[ipc.ListWalletsParams]
 		if r.Wallets[n], err = walletInfo(i); err != nil {
 			return nil, err
 		}
+		if c.params.Relay != nil || c.params.AllRelays {
+			r.Wallets[n].Relay = &i.Header.Relay
+		}
 	}
 	return r, nil
+}
+
+// listed reads a page of the caller's own wallets or, for an operator, of one
+// relay's or all relays'.
+func (d *Daemon) listed(ctx context.Context, c *call[ipc.ListWalletsParams], p wallet.Page, state wallet.Status) (*wallet.Listing, error) {
+	a, relay := d.actor(c.peer), c.params.Relay
+	switch {
+	case relay == nil && !c.params.AllRelays:
+		return d.wallets.List(ctx, c.peer, p, state)
+	case relay != nil && c.params.AllRelays:
+		return nil, ipc.InvalidParams("allRelays", "and relay exclude each other")
+	case !a.Operator:
+		return nil, wallet.ErrOperator
+	case relay != nil:
+		return d.wallets.List(ctx, wallet.Peer{UID: *relay}, p, state)
+	}
+	return d.wallets.ListAll(ctx, a, p, state)
 }
 
 func (d *Daemon) deriveAccount(ctx context.Context, c *call[ipc.DeriveAccountParams]) (*ipc.DeriveAccountResult, error) {
@@ -289,11 +307,11 @@ func walletID(id ipc.Hex) (seal.ID, error) {
 }
 
 func parseAddress(text string) ([20]byte, error) {
-	var a common.MixedcaseAddress
-	if err := json.Unmarshal([]byte(`"`+text+`"`), &a); err != nil {
-		return [20]byte{}, ipc.InvalidParams("address", "must be 20 bytes in hexadecimal")
+	a, err := eth.ParseAddress(text)
+	if problem := (*eth.FieldError)(nil); errors.As(err, &problem) {
+		return [20]byte{}, ipc.InvalidParams("address", problem.Problem)
 	}
-	return a.Address(), nil
+	return a, err
 }
 
 // policyFacts maps what eth read from a payload to what policies decide on.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"math/big"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/ethereum/go-ethereum/common/hexutil"
 
+	"github.com/sigild/sigild/daemon/eth"
 	"github.com/sigild/sigild/daemon/policy"
 	"github.com/sigild/sigild/daemon/seal"
 	"github.com/sigild/sigild/daemon/wallet"
@@ -68,12 +70,12 @@ func freezer(a wallet.Actor) string {
 	return "relay"
 }
 
-func (d *Daemon) unfreezeWallet(ctx context.Context, c *call[ipc.WalletParams]) (*ipc.WalletInfo, error) {
+func (d *Daemon) unfreezeWallet(ctx context.Context, c *call[ipc.UnfreezeParams]) (*ipc.WalletInfo, error) {
 	id, err := walletID(c.params.WalletID)
 	if err != nil {
 		return nil, err
 	}
-	return shown(d.wallets.Unfreeze(ctx, d.actor(c.peer), id))
+	return shown(d.wallets.Unfreeze(ctx, d.actor(c.peer), id, c.params.FrozenBy))
 }
 
 func (d *Daemon) giveBackAttempts(ctx context.Context, c *call[ipc.GiveBackParams]) (*ipc.WalletInfo, error) {
@@ -110,7 +112,7 @@ func (d *Daemon) freezeAll(ctx context.Context, c *call[ipc.FreezeAllParams]) (*
 		after = (*seal.ID)(cursor)
 	}
 	budget := min(freezeBudget, time.Duration(d.config.Limits.RequestTimeout)/2)
-	done, err := d.wallets.FreezeAll(ctx, a, freezer(a), after, budget)
+	done, err := d.wallets.FreezeAll(ctx, a, after, budget)
 	if err != nil {
 		return nil, err
 	}
@@ -259,8 +261,12 @@ func parsePolicy(field string, w *ipc.Policy) (p policy.Policy, err error) {
 	p.Chains, p.AnyChain = anyOf(w.Chains)
 	recipients, anyRecipient := anyOf(w.Recipients)
 	p.AnyRecipient = anyRecipient
-	for _, r := range recipients {
-		p.Recipients = append(p.Recipients, strings.ToLower(r))
+	for n, r := range recipients {
+		a, err := eth.ParseAddress(r)
+		if problem := (*eth.FieldError)(nil); errors.As(err, &problem) {
+			return p, ipc.InvalidParams(fmt.Sprintf("%s.recipients[%d]", field, n), problem.Problem)
+		}
+		p.Recipients = append(p.Recipients, strings.ToLower(a.Hex()))
 	}
 	selectors, anySelector := anyOf(w.Selectors)
 	p.AnySelector = anySelector

@@ -121,7 +121,7 @@ func (d *Daemon) Serve(ctx context.Context, listener net.Listener) error {
 	defer background.Wait()
 	purging, stop := context.WithCancel(ctx)
 	defer stop()
-	background.Go(func() { d.purge(purging) })
+	background.Go(func() { d.purges(purging) })
 	watching, blind := context.WithCancel(context.WithoutCancel(ctx)) // the watchdog wants to be fed to the end
 	defer blind()
 	background.Go(func() { d.newWatcher().run(watching) })
@@ -153,29 +153,6 @@ func served(err error) error {
 		return nil
 	}
 	return err
-}
-
-// purgeInterval is how often deleted wallets are looked at.
-const purgeInterval = time.Hour
-
-// purge removes deleted wallets whose grace has passed, now and every hour.
-func (d *Daemon) purge(ctx context.Context) {
-	tick := time.NewTicker(purgeInterval)
-	defer tick.Stop()
-	for {
-		n, err := d.wallets.Purge(ctx, self(), time.Duration(d.settings().Wallets.DeleteGrace))
-		if err != nil && ctx.Err() == nil {
-			d.log.Error("purge", "error", err)
-		}
-		if n > 0 {
-			d.log.Info("purged deleted wallets", "wallets", n)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
 }
 
 // ownAndRoot are the listed uids, or the daemon's own and root.

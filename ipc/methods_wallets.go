@@ -21,7 +21,7 @@ func (c *Client) FreezeWallet(ctx context.Context, p WalletParams) (*WalletInfo,
 }
 
 // UnfreezeWallet calls sigild_unfreezeWallet.
-func (c *Client) UnfreezeWallet(ctx context.Context, p WalletParams) (*WalletInfo, error) {
+func (c *Client) UnfreezeWallet(ctx context.Context, p UnfreezeParams) (*WalletInfo, error) {
 	return invoke[WalletInfo](ctx, c, MethodUnfreezeWallet, p)
 }
 

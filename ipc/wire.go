@@ -204,6 +204,10 @@ type ListWalletsParams struct {
 	Cursor string `json:"cursor,omitempty"`
 	// Limit is the largest number of wallets to return.
 	Limit int `json:"limit,omitempty"`
+	// Relay is the uid whose wallets are listed, and AllRelays lists everybody's, in
+	// the order of their ids; both for operators.
+	Relay     *uint32 `json:"relay,omitempty"`
+	AllRelays bool    `json:"allRelays,omitempty"`
 }
 
 // ListWalletsResult is one page.
@@ -313,6 +317,8 @@ type WalletInfo struct {
 	// PINSetAt is when the PIN was last changed.
 	PINSetAt     *Time `json:"pinSetAt,omitempty"`
 	AttemptsLeft int   `json:"attemptsLeft"`
+	// Relay is the uid that made the wallet, in an operator's list.
+	Relay *uint32 `json:"relay,omitempty"`
 }
 
 // AccountInfo describes one account of a wallet.

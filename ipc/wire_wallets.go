@@ -41,8 +41,16 @@ type LabelAccountParams struct {
 	Label    string `json:"label"`
 }
 
+// UnfreezeParams are the parameters of sigild_unfreezeWallet.
+type UnfreezeParams struct {
+	WalletID Hex `json:"walletId"`
+	// FrozenBy leaves a wallet that somebody else froze as it is: "freezeAll" takes
+	// back what sigild_freezeAll did.
+	FrozenBy string `json:"frozenBy,omitempty"`
+}
+
 // WalletParams name a wallet: the parameters of sigild_freezeWallet,
-// sigild_unfreezeWallet, sigild_restoreWallet and sigild_lock.
+// sigild_restoreWallet and sigild_lock.
 type WalletParams struct {
 	WalletID Hex `json:"walletId"`
 }

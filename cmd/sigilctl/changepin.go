@@ -56,5 +56,6 @@ func (a *app) changePIN(ctx context.Context, client *ipc.Client, source *pinSour
 		return fail(exitUsage, reasonPINMismatch, "", "the new PIN is the old one")
 	}
 	p.PIN, p.NewPIN = old, next
-	return a.sendChange(ctx, client, ipc.MethodChangePIN, p)
+	// Without an identity key the daemon answers a repetition without a look at the PIN.
+	return a.sendChange(ctx, client, ipc.MethodChangePIN, p, existing+"; the PIN is the one that it set, whatever was typed now")
 }

@@ -73,7 +73,7 @@ func (d *deletion) run(ctx context.Context, client *ipc.Client, id ipc.Hex) erro
 		}
 		p.PIN = pin
 	}
-	return d.app.sendChange(ctx, client, ipc.MethodDeleteWallet, p)
+	return d.app.sendChange(ctx, client, ipc.MethodDeleteWallet, p, existing)
 }
 
 // confirm has the end of the id typed: a look at which wallet it is.

@@ -19,7 +19,7 @@ func (a *app) freezeCommand() *cobra.Command {
 		Short: "Stop every use of a wallet at once; no PIN is needed",
 		Long: `Stop every use of a wallet at once and end its unlocks. It stays frozen until an
 operator unfreezes it. --all freezes the wallets of every relay; only an operator
-may do that, and repeating it does no harm.`,
+may do that, and repeating it does no harm. unfreeze --all takes it back.`,
 		Example: "  sigilctl freeze 0x9858EfFD232B4033E47d90003D41EC34EcaEda94\n  sigilctl freeze --all",
 		Args:    walletOrAll(&all),
 	}, ipc.MethodFreezeWallet, walletParams)
@@ -97,12 +97,4 @@ func frozenText(r *ipc.FreezeAllResult) string {
 		t.addf("corrupt", "%d wallets", r.Corrupt)
 	}
 	return t.String()
-}
-
-func (a *app) unfreezeCommand() *cobra.Command {
-	return a.walletCommand(&cobra.Command{
-		Use:   "unfreeze WALLET",
-		Short: "Let a frozen wallet be used again; for operators",
-		Args:  arguments("WALLET"),
-	}, ipc.MethodUnfreezeWallet, walletParams)
 }

@@ -13,10 +13,12 @@ import (
 func (a *app) listCommand() *cobra.Command {
 	var p ipc.ListWalletsParams
 	var from, until string
+	var relay uint32
 	c := &cobra.Command{
 		Use:     "list",
 		Short:   "List the wallets of this user, oldest first",
-		Example: "  sigilctl wallet list --state locked\n  sigilctl wallet list --tag vip --from 2026-01-01 --until 2026-02-01",
+		Long:    "List the wallets of this user, oldest first. An operator lists those of one relay\n(--relay) or of all (--all), these in the order of their ids.",
+		Example: "  sigilctl wallet list --state locked\n  sigilctl wallet list --tag vip --from 2026-01-01 --until 2026-02-01\n  sigilctl wallet list --all --state frozen",
 		Args:    arguments(),
 		RunE: func(c *cobra.Command, _ []string) (err error) {
 			if p.Limit < 0 {
@@ -28,6 +30,12 @@ func (a *app) listCommand() *cobra.Command {
 			if p.Until, err = moments(c, "until", until); err != nil {
 				return err
 			}
+			if c.Flags().Changed("relay") {
+				p.Relay = &relay
+			}
+			if p.Relay != nil && p.AllRelays {
+				return usage(c, "either --relay or --all")
+			}
 			return a.list(c, p)
 		},
 	}
@@ -36,6 +44,8 @@ func (a *app) listCommand() *cobra.Command {
 	c.Flags().StringVar(&p.State, "state", "", "only wallets that are active, frozen, locked or deleted")
 	c.Flags().StringVar(&from, "from", "", "only wallets made at or after this `TIME`: 2026-01-31 or 2026-01-31T10:20:30Z, in UTC")
 	c.Flags().StringVar(&until, "until", "", "only wallets made before this `TIME`")
+	c.Flags().Uint32Var(&relay, "relay", 0, "the wallets of the relay with this `UID`; for operators")
+	c.Flags().BoolVar(&p.AllRelays, "all", false, "the wallets of all relays; for operators")
 	c.Flags().IntVar(&p.Limit, "limit", 0, "the most wallets to show (default: all)")
 	words(c, "state", "active", "frozen", "locked", "deleted")
 	return c

@@ -40,7 +40,7 @@ func (l *listing) read(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		stuck := p.Cursor == cursor || len(p.Wallets)+len(p.Corrupt) == 0 && l.filter.State == "" // a filter by state may leave nothing of a page
+		stuck := p.Cursor == cursor || len(p.Wallets)+len(p.Corrupt) == 0 && l.filter.State == "" && !l.filter.AllRelays // a filter by state may leave nothing of a page
 		if len(p.Wallets) > params.Limit || p.Cursor != "" && stuck {
 			return fmt.Errorf("%w: a page that leads nowhere", ipc.ErrProtocol)
 		}
@@ -82,6 +82,10 @@ func (l *listing) String() string {
 		return "no wallets\n"
 	}
 	rows := [][]string{{"WALLET", "ADDRESS", "STATE", "ATTEMPTS", "ACCOUNTS", "CREATED (UTC)", "OWNER", "LABEL"}}
+	foreign := l.wallets[0].Relay != nil
+	if foreign {
+		rows[0] = append(rows[0], "RELAY")
+	}
 	for _, w := range l.wallets {
 		address := "-"
 		if len(w.Accounts) > 0 {
@@ -89,6 +93,9 @@ func (l *listing) String() string {
 		}
 		rows = append(rows, []string{w.WalletID.String(), address, w.State, fmt.Sprint(w.AttemptsLeft),
 			fmt.Sprint(len(w.Accounts)), short(w.CreatedAt), w.Owner, w.Label})
+		if foreign && w.Relay != nil {
+			rows[len(rows)-1] = append(rows[len(rows)-1], fmt.Sprint(*w.Relay))
+		}
 	}
 	return table(rows)
 }

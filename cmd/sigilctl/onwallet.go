@@ -72,8 +72,12 @@ func (a *app) callAndShow(ctx context.Context, client *ipc.Client, method string
 	return a.print(raw, func() string { return walletText(w).String() })
 }
 
-// sendChange calls a method whose answer is a wallet with a receipt.
-func (a *app) sendChange(ctx context.Context, client *ipc.Client, method string, params any) error {
+// existing is what a repeated request shows.
+const existing = "yes: an earlier request with this id did it"
+
+// sendChange calls a method whose answer is a wallet with a receipt. existing is
+// what it shows when the request was carried out before.
+func (a *app) sendChange(ctx context.Context, client *ipc.Client, method string, params any, existing string) error {
 	r, raw, err := call[ipc.ChangedWalletResult](ctx, a, client, method, params)
 	if err != nil {
 		return err
@@ -81,7 +85,7 @@ func (a *app) sendChange(ctx context.Context, client *ipc.Client, method string,
 	return a.print(raw, func() string {
 		t := walletText(&r.Wallet)
 		if r.Existing {
-			t.add("existing", "yes: an earlier request with this id did it")
+			t.add("existing", existing)
 		}
 		addReceipt(t, r.Receipt)
 		return t.String()

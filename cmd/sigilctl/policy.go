@@ -100,7 +100,7 @@ func (a *app) setPolicy(ctx context.Context, client *ipc.Client, source *pinSour
 		return err
 	}
 	p.PIN = pin
-	return a.sendChange(ctx, client, ipc.MethodSetPolicy, p)
+	return a.sendChange(ctx, client, ipc.MethodSetPolicy, p, existing)
 }
 
 // readPolicy reads a policy strictly: a misspelt member would allow less, or

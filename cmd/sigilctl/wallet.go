@@ -175,7 +175,11 @@ func addReceipt(t *sheet, r ipc.Receipt) {
 func stateText(w *ipc.WalletInfo) string {
 	switch {
 	case w.State == "frozen" && w.FrozenAt != nil:
-		return joined(" ", "frozen since", moment(*w.FrozenAt), "by the", w.FrozenBy)
+		by := "the " + w.FrozenBy
+		if w.FrozenBy == byAll {
+			by = "freeze --all"
+		}
+		return joined(" ", "frozen since", moment(*w.FrozenAt), "by", by)
 	case w.State == "deleted" && w.DeletedAt != nil:
 		return "deleted at " + moment(*w.DeletedAt)
 	}

@@ -27,8 +27,6 @@ func TestPurgedWallet(t *testing.T) {
 		t.Fatal(err)
 	}
 	await(t, "the purge", func() bool {
-		stop(t, h)
-		start(t, h)
 		_, err := c.GetWallet(testContext(t), ipc.GetWalletParams{WalletID: id})
 		return ipc.ReasonOf(err) == "notFound"
 	})

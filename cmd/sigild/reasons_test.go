@@ -103,7 +103,7 @@ var particular = map[string]string{
 	ipc.MethodSignDigest:             "digest",
 	ipc.MethodSignMessage:            "nonceReused",
 	ipc.MethodGetWallet:              "notFound recordCorrupt tokenUnavailable",
-	ipc.MethodListWallets:            "tokenUnavailable",
+	ipc.MethodListWallets:            "operatorOnly tokenUnavailable",
 	ipc.MethodUpdateWallet:           changes + " deleted externalIdTaken",
 	ipc.MethodLabelAccount:           changes + " deleted",
 	ipc.MethodFreezeWallet:           changes + " deleted",

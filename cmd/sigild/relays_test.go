@@ -74,6 +74,12 @@ func TestRelaysShareNothing(t *testing.T) {
 	}
 	checkSeesOnly(t, one, mine)
 	checkSeesOnly(t, other, theirs)
+	if n, err := dial(t, h.Socket).LockAll(testContext(t)); err != nil || n.Wallets != 1 {
+		t.Errorf("the operator locks everybody's: %+v, %v", n, err)
+	}
+	wantReason(t, other.call(ipc.MethodSignMessage, byUnlock, nil), "unlockRequired")
+	stop(t, h)
+	checkNothingCharged(t, h)
 }
 
 // withoutForeign are the methods with which no relay can ask about another's
@@ -136,11 +142,11 @@ func nothingOfAnotherRelay(t *testing.T) {
 }
 
 // foreignCalls are all methods that name a wallet or one of its accounts, with
-// another relay's.
+// another relay's. Their PIN is wrong, so that a check that is made costs an attempt.
 func foreignCalls(w ipc.WalletInfo) map[string][]string {
 	id := fmt.Sprintf(`{"walletId":%q`, w.WalletID)
 	address := fmt.Sprintf(`{"address":%q`, w.Accounts[0].Address)
-	pin, request := fmt.Sprintf(`,"pin":%q}`, rightPIN), `,"requestId":"2"`
+	pin, request := fmt.Sprintf(`,"pin":%q}`, wrongPIN), `,"requestId":"2"`
 	typed := `,"payload":{"types":{"EIP712Domain":[{"name":"name","type":"string"}],"A":[{"name":"a","type":"bool"}]},"primaryType":"A","domain":{"name":"x"},"message":{"a":true}}`
 	authorization := `,"payload":{"chainId":"0x1","address":"0x9858effd232b4033e47d90003d41ec34ecaeda94","nonce":"0x0"}`
 	word := fmt.Sprintf("%064x", 1<<40)
@@ -225,13 +231,13 @@ func TestOnlyOperatorsDoWhatIsTheirs(t *testing.T) {
 	}
 	start(t, h)
 	operator := dial(t, h.Socket)
-	if info, err := operator.UnfreezeWallet(testContext(t), ipc.WalletParams{WalletID: w.WalletID}); err != nil || info.State != "active" {
+	if info, err := operator.UnfreezeWallet(testContext(t), ipc.UnfreezeParams{WalletID: w.WalletID}); err != nil || info.State != "active" {
 		t.Errorf("the operator: %+v, %v", info, err)
 	}
 	if n, err := operator.FreezeAll(testContext(t)); err != nil || n.Wallets != 1 {
 		t.Errorf("the operator: %+v, %v", n, err)
 	}
-	if err := newRelay(t, h, relay).call(ipc.MethodGetWallet, id, &info); err != nil || info.FrozenBy != "operator" {
+	if err := newRelay(t, h, relay).call(ipc.MethodGetWallet, id, &info); err != nil || info.FrozenBy != "freezeAll" {
 		t.Errorf("%+v, %v", info, err)
 	}
 }

@@ -73,11 +73,11 @@ func TestReload(t *testing.T) {
 	}
 
 	hangUp(t, h, lines, map[string]string{"socket": "operators = [12345]"}, "configuration reloaded", "changed=socket.operators")
-	_, err := c.UnfreezeWallet(ctx, ipc.WalletParams{WalletID: w.WalletID})
+	_, err := c.UnfreezeWallet(ctx, ipc.UnfreezeParams{WalletID: w.WalletID})
 	wantReason(t, err, "operatorOnly")
 
 	hangUp(t, h, lines, map[string]string{"socket": "operators = " + uids(own) + "\nidle_timeout = 1"}, "not reloaded", "unknown key socket.idle_timeout")
-	_, err = c.UnfreezeWallet(ctx, ipc.WalletParams{WalletID: w.WalletID})
+	_, err = c.UnfreezeWallet(ctx, ipc.UnfreezeParams{WalletID: w.WalletID})
 	wantReason(t, err, "operatorOnly")
 
 	// An open connection of a uid that is not allowed any more is not served.
@@ -87,7 +87,7 @@ func TestReload(t *testing.T) {
 
 	hangUp(t, h, lines, map[string]string{"socket": operating(), "limits": "batch = 3", "pin": cheapPIN + "\nchecks = 1"},
 		"need a restart", "keys=pin.checks,limits.batch")
-	if _, err := c.UnfreezeWallet(ctx, ipc.WalletParams{WalletID: w.WalletID}); err != nil {
+	if _, err := c.UnfreezeWallet(ctx, ipc.UnfreezeParams{WalletID: w.WalletID}); err != nil {
 		t.Errorf("the user is allowed and an operator again: %v", err)
 	}
 

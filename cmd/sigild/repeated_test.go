@@ -145,7 +145,7 @@ func refusedInState(t *testing.T, operator *ipc.Client, w *ipc.WalletInfo, pin s
 		t.Fatal(err)
 	}
 	wantReason(t, ask(), "frozen")
-	if _, err := operator.UnfreezeWallet(ctx, id); err != nil {
+	if _, err := operator.UnfreezeWallet(ctx, ipc.UnfreezeParams{WalletID: id.WalletID}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := operator.DeleteWallet(ctx, ipc.DeleteWalletParams{RequestID: "x", WalletID: w.WalletID, PIN: ipc.Secret(pin)}); err != nil {

@@ -138,16 +138,10 @@ func (v value) hash() (hash common.Hash, err error) {
 	return hash, err
 }
 
-// address reads an address. Letters of mixed case must be its EIP-55 checksum:
-// a mistyped address fails there, and money sent to one is lost.
+// address reads an address; see ParseAddress.
 func (v value) address() (address common.Address, err error) {
 	if err = v.fixedBytes(address[:]); err != nil {
 		return common.Address{}, err
 	}
-	digits := v.text[2:]
-	oneCase := digits == strings.ToLower(digits) || digits == strings.ToUpper(digits)
-	if !oneCase && Checksum(address) != v.text {
-		return common.Address{}, problem("has a wrong EIP-55 checksum: check the address, or write it in lower case")
-	}
-	return address, nil
+	return address, checkCase(v.text, address)
 }

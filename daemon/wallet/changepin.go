@@ -44,7 +44,7 @@ type Changed struct {
 // opens the wallet.
 func (s *Service) ChangePIN(ctx context.Context, r *ChangePINRequest) (*Changed, error) {
 	c := &resealing{peer: r.Peer, method: "changePin", requestID: r.RequestID, wallet: r.Wallet,
-		pin: r.PIN, newPIN: r.NewPIN, digest: r.Digest, repetition: r.Repetition, holds: usable}
+		pin: r.PIN, newPIN: r.NewPIN, digest: r.Digest, repetition: r.Repetition, holds: s.usable}
 	c.check = func() error {
 		if subtle.ConstantTimeCompare(r.PIN, r.NewPIN) == 1 {
 			return &FieldError{"newPin", "is the old one"}
@@ -72,7 +72,7 @@ func (s *Service) SetPolicy(ctx context.Context, r *SetPolicyRequest) (*Changed,
 		if !bytes.Equal(p.Header.Policy, rules) { // another one took its place
 			return ErrRequestReused
 		}
-		return usable(p)
+		return s.usable(p)
 	}
 	c.apply = func(o *opened, _ int64) error {
 		o.Header.Policy = rules
@@ -125,7 +125,7 @@ func (s *Service) resealOnce(ctx context.Context, c *resealing, key RequestKey) 
 	if err := c.check(); err != nil {
 		return err
 	}
-	_, err := s.withPIN(ctx, c.peer, c.wallet, c.pin, s.unlessDone(ctx, key, c.digest, usable), func(o *opened) error {
+	_, err := s.withPIN(ctx, c.peer, c.wallet, c.pin, s.unlessDone(ctx, key, c.digest, s.usable), func(o *opened) error {
 		return s.resealOpened(ctx, c, key, o)
 	})
 	return s.noted(ctx, c.event("ok"), err)

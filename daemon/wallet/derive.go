@@ -45,12 +45,12 @@ func (s *Service) Derive(ctx context.Context, r *DeriveRequest) (*Derived, error
 	}
 	d, existing, err := s.once(ctx, &idempotent{key: key, digest: r.Digest, event: r.event("ok"),
 		run: func() error {
-			_, err := s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, s.unlessDone(ctx, key, r.Digest, r.check), func(o *opened) error {
+			_, err := s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, s.unlessDone(ctx, key, r.Digest, s.ready(r.check)), func(o *opened) error {
 				return s.addAccounts(ctx, r, key, o)
 			})
 			return s.noted(ctx, r.event("ok"), err)
 		},
-		again: func(*done) error { return s.confirm(ctx, r.Repetition, r.event("ok"), r.PIN, usable) }})
+		again: func(*done) error { return s.confirm(ctx, r.Repetition, r.event("ok"), r.PIN, s.usable) }})
 	if err != nil {
 		return nil, err
 	}
@@ -62,9 +62,6 @@ func (r *DeriveRequest) event(result string) Event {
 }
 
 func (r *DeriveRequest) check(p *seal.Parsed) error {
-	if err := usable(p); err != nil {
-		return err
-	}
 	if len(p.Header.Accounts)+r.Count > MaxAccounts {
 		return ErrTooManyAccounts
 	}

@@ -85,3 +85,41 @@ func TestCloseUnlocks(t *testing.T) {
 		t.Errorf("the log has %q, want one lockAll", b.audit.lines())
 	}
 }
+
+// A deletion, by PIN or by an operator, ends the unlocks for good.
+func TestDeletionEndsUnlocks(t *testing.T) {
+	for by, r := range map[string]wallet.DeleteRequest{"PIN": {PIN: []byte(goodPIN)}, "operator": {}} {
+		t.Run(by, func(t *testing.T) {
+			b := newBench(t)
+			id := b.create(t, "r").Info.Header.Wallet
+			if _, err := b.unlock(id, goodPIN, anything()); err != nil {
+				t.Fatal(err)
+			}
+			r.Actor, r.RequestID, r.Wallet = wallet.Actor{Peer: b.peer, Operator: by == "operator"}, "d", id
+			if _, err := b.Delete(t.Context(), &r); err != nil || b.Unlocks() != 0 {
+				t.Errorf("%v; %d are unlocked", err, b.Unlocks())
+			}
+			if _, err := b.Restore(t.Context(), b.operator(), id); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.sign(unlocked(b, id, text, 1)); !errors.Is(err, wallet.ErrUnlockRequired) {
+				t.Errorf("restored, by the unlock: %v", err)
+			}
+		})
+	}
+}
+
+// A relay ends its own unlocks only, an operator everybody's.
+func TestLockAll(t *testing.T) {
+	b := newBench(t)
+	b.unlockedWallets(t, 1000, 1001, 1002)
+	if n, err := b.LockAll(t.Context(), wallet.Peer{UID: 1000}, false); n != 1 || err != nil || b.Unlocks() != 2 {
+		t.Errorf("a relay ended %d, %v; %d are left", n, err, b.Unlocks())
+	}
+	if n, err := b.LockAll(t.Context(), b.operator().Peer, true); n != 2 || err != nil || b.Unlocks() != 0 {
+		t.Errorf("an operator ended %d, %v; %d are left", n, err, b.Unlocks())
+	}
+	if err := b.objectsLeft(); err != nil {
+		t.Error(err)
+	}
+}

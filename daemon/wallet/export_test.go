@@ -2,6 +2,7 @@ package wallet
 
 import (
 	"context"
+	"time"
 
 	"github.com/sigild/sigild/daemon/seal"
 )
@@ -23,4 +24,14 @@ func (s *Service) Done(ctx context.Context, key RequestKey, digest [32]byte, wal
 		return nil, err
 	}
 	return r.Value, nil
+}
+
+// ListAllBy is ListAll with pages of another size.
+func (s *Service) ListAllBy(ctx context.Context, a Actor, p Page, state Status, scanned int) (*Listing, error) {
+	return s.listAll(ctx, a, p, state, scanned)
+}
+
+// FreezeAllBy is FreezeAll by another number of wallets at a time.
+func (s *Service) FreezeAllBy(ctx context.Context, a Actor, after *seal.ID, budget time.Duration, atATime int) (*FreezeProgress, error) {
+	return s.freezeAll(ctx, a, after, budget, atATime)
 }

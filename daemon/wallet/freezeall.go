@@ -4,13 +4,23 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/sigild/sigild/daemon/seal"
 )
 
-// everything is how many wallets FreezeAll reads at a time.
-const everything = 500
+// ByAll is who froze a wallet that FreezeAll froze, so that an operator can take
+// that back and nothing else.
+const ByAll = "freezeAll"
+
+const (
+	everything = 256 // how many wallets FreezeAll reads at a time
+	atOnce     = 32  // and freezes at a time: they share transactions and steps of the anchor
+	// betweenCalls is how long all wallets stay refused until the next call for the
+	// rest of them.
+	betweenCalls = 10 * time.Second
+)
 
 // FreezeProgress is how far one call of FreezeAll came.
 type FreezeProgress struct {
@@ -19,15 +29,32 @@ type FreezeProgress struct {
 	Next    *seal.ID  // go on after this one; nil: all are done
 }
 
-// FreezeAll freezes the wallets of all relays, by id, after one. When budget has
-// passed it says where to go on: many wallets take longer than one request may.
-// A corrupt record does not stop it, a device that does not answer does.
+// FreezeAll freezes the wallets of all relays, by id, after one. From its first
+// moment on no wallet is used: all unlocks end, and what waits is refused. When
+// budget has passed it says where to go on: many wallets take longer than one
+// request may, and no wallet is used for some seconds more, in which the next call
+// comes. A corrupt record does not stop it, a device that does not answer does.
 // Repeated, it skips what is frozen already.
-func (s *Service) FreezeAll(ctx context.Context, a Actor, by string, after *seal.ID, budget time.Duration) (*FreezeProgress, error) {
+func (s *Service) FreezeAll(ctx context.Context, a Actor, after *seal.ID, budget time.Duration) (*FreezeProgress, error) {
+	return s.freezeAll(ctx, a, after, budget, everything)
+}
+
+func (s *Service) freezeAll(ctx context.Context, a Actor, after *seal.ID, budget time.Duration, atATime int) (_ *FreezeProgress, err error) {
 	end := time.Now().Add(budget)
 	done := &FreezeProgress{Next: after}
+	unmark := s.freezing.markAll()
+	defer func() {
+		if err == nil && done.Next != nil {
+			unmark(betweenCalls)
+		} else {
+			unmark(0)
+		}
+	}()
+	if err := s.lockEverybody(ctx, a.Peer); err != nil {
+		return nil, err
+	}
 	for {
-		ids, err := s.Store.Everything(ctx, done.Next, everything)
+		ids, err := s.Store.Everything(ctx, done.Next, atATime)
 		if err != nil {
 			return nil, err
 		}
@@ -35,31 +62,72 @@ func (s *Service) FreezeAll(ctx context.Context, a Actor, by string, after *seal
 			done.Next = nil
 			return done, nil
 		}
-		for _, id := range ids {
-			if err := s.freezeOnce(ctx, a, id, by, done); err != nil {
-				return nil, fmt.Errorf("wallet %x: %w", id, err)
-			}
-			if done.Next = &id; !time.Now().Before(end) {
-				return done, nil
-			}
+		if err := s.freezeThese(ctx, a, ids, done); err != nil {
+			return nil, err
+		}
+		if done.Next = &ids[len(ids)-1]; !time.Now().Before(end) {
+			return done, nil
 		}
 	}
 }
 
+func (s *Service) lockEverybody(ctx context.Context, by Peer) error {
+	ended := s.unlocks.takeOut(func(uint32) bool { return true })
+	s.finish(ctx, ErrUnlockRequired, ended...)
+	if len(ended) == 0 {
+		return nil
+	}
+	return s.audit(ctx, lockedAll(by, len(ended), "all wallets are being frozen"))
+}
+
+// freezeThese freezes several wallets at a time. After a fault it begins no more.
+func (s *Service) freezeThese(ctx context.Context, a Actor, ids []seal.ID, done *FreezeProgress) error {
+	var workers sync.WaitGroup
+	var mu sync.Mutex // over done and failed
+	var failed error
+	next := make(chan seal.ID)
+	for range min(atOnce, len(ids)) {
+		workers.Go(func() {
+			for id := range next {
+				frozen, err := s.freezeOnce(ctx, a, id)
+				mu.Lock()
+				switch {
+				case errors.Is(err, seal.ErrCorrupt):
+					done.Corrupt = append(done.Corrupt, id)
+				case err != nil && failed == nil:
+					failed = fmt.Errorf("wallet %x: %w", id, err)
+				case frozen:
+					done.Wallets++
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	over := func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return failed != nil
+	}
+	for _, id := range ids {
+		if over() {
+			break
+		}
+		next <- id
+	}
+	close(next)
+	workers.Wait()
+	return failed
+}
+
 // freezeOnce freezes a wallet that is neither frozen nor deleted.
-func (s *Service) freezeOnce(ctx context.Context, a Actor, id seal.ID, by string, done *FreezeProgress) error {
+func (s *Service) freezeOnce(ctx context.Context, a Actor, id seal.ID) (frozen bool, err error) {
 	p, err := s.loadFor(ctx, a, id)
 	if err == nil && usable(p) == nil {
-		if _, err = s.freeze(ctx, a, id, by); err == nil {
-			done.Wallets++
-		}
+		_, err = s.freeze(ctx, a, id, ByAll)
+		frozen = err == nil
 	}
-	switch {
-	case errors.Is(err, seal.ErrCorrupt):
-		done.Corrupt = append(done.Corrupt, id)
-	case errors.Is(err, ErrDeleted), errors.Is(err, ErrNotFound): // meanwhile
-	default:
-		return err
+	if errors.Is(err, ErrDeleted) || errors.Is(err, ErrNotFound) { // meanwhile
+		return false, nil
 	}
-	return nil
+	return frozen, err
 }

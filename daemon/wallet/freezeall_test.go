@@ -2,6 +2,7 @@ package wallet_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 	"time"
@@ -25,7 +26,7 @@ func TestFreezeAll(t *testing.T) {
 	var total wallet.FreezeProgress
 	calls := 0
 	for next := total.Next; calls == 0 || next != nil; calls++ {
-		done, err := b.FreezeAll(ctx, b.operator(), "operator", next, 0)
+		done, err := b.FreezeAllBy(ctx, b.operator(), next, 0, 1)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -40,9 +41,95 @@ func TestFreezeAll(t *testing.T) {
 			t.Errorf("uid %d: %+v, %v, want two frozen wallets", uid, list, err)
 		}
 	}
-	all, err := b.FreezeAll(ctx, b.operator(), "operator", nil, time.Hour)
+	all, err := b.FreezeAll(ctx, b.operator(), nil, time.Hour)
 	if err != nil || all.Wallets != 0 || len(all.Corrupt) != 1 || all.Next != nil {
 		t.Errorf("again, in one call: %+v, %v", all, err)
+	}
+}
+
+// From the first moment of FreezeAll on no wallet is used, also one that it has not
+// come to: unlocks end, what waits is refused, and so it stays until the next call.
+func TestFreezeAllStopsEverythingFirst(t *testing.T) {
+	b := newBench(t)
+	b.unlockedWallets(t, 1000, 1002)
+	b.peer.UID = 1001
+	other := b.create(t, "other").Info.Header.Wallet
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	b.audit.before = func(e wallet.Event) {
+		if e.Action == "lockAll" {
+			close(begun)
+			<-goOn
+		}
+	}
+	done := make(chan error, 1)
+	var progress *wallet.FreezeProgress
+	go func() {
+		var err error
+		progress, err = b.FreezeAllBy(context.Background(), b.operator(), nil, 0, 1)
+		done <- err
+	}()
+	<-begun
+	if b.Unlocks() != 0 {
+		t.Errorf("%d are unlocked", b.Unlocks())
+	}
+	if _, err := b.sign(message(b, other, 0, goodPIN, [32]byte{1})); !errors.Is(err, wallet.ErrFrozen) {
+		t.Errorf("before any wallet is frozen: %v", err)
+	}
+	close(goOn)
+	if err := <-done; err != nil || progress.Next == nil {
+		t.Fatalf("%+v, %v", progress, err)
+	}
+	if _, err := b.sign(message(b, other, 0, goodPIN, [32]byte{2})); !errors.Is(err, wallet.ErrFrozen) {
+		t.Errorf("between two calls: %v", err)
+	}
+	if _, err := b.FreezeAll(t.Context(), b.operator(), nil, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.Unfreeze(t.Context(), b.operator(), other, wallet.ByAll); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.sign(message(b, other, 0, goodPIN, [32]byte{3})); err != nil {
+		t.Errorf("all are frozen and this one unfrozen: %v", err)
+	}
+}
+
+// What FreezeAll froze can be told from what somebody froze for its own sake,
+// before or after it.
+func TestUnfreezeWhatFreezeAllFroze(t *testing.T) {
+	b := newBench(t)
+	relay := wallet.Actor{Peer: b.peer}
+	only, before, after := b.create(t, "r0").Info.Header.Wallet, b.create(t, "r1").Info.Header.Wallet, b.create(t, "r2").Info.Header.Wallet
+	freeze := func(id seal.ID) {
+		t.Helper()
+		if _, err := b.Freeze(t.Context(), relay, id, "relay"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	freeze(before)
+	if done, err := b.FreezeAll(t.Context(), b.operator(), nil, time.Hour); err != nil || done.Wallets != 2 {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	freeze(after)
+	for id, want := range map[seal.ID]wallet.Status{only: wallet.Active, before: wallet.Frozen, after: wallet.Frozen} {
+		if info, err := b.Unfreeze(t.Context(), b.operator(), id, wallet.ByAll); err != nil || info.Status() != want {
+			t.Errorf("%+v, %v, want %s", info, err, want)
+		}
+	}
+}
+
+// Many wallets share transactions and steps of the anchor.
+func TestFreezeAllIsBatched(t *testing.T) {
+	b := newBench(t)
+	for n := range 40 {
+		b.peer.UID = uint32(1000 + n%4)
+		b.create(t, fmt.Sprint("r-", n))
+	}
+	before, _ := b.steps.Read(t.Context())
+	if done, err := b.FreezeAll(t.Context(), b.operator(), nil, time.Hour); err != nil || done.Wallets != 40 {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	if after, _ := b.steps.Read(t.Context()); after-before > 20 {
+		t.Errorf("%d steps of the anchor for 40 wallets", after-before)
 	}
 }
 

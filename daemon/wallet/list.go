@@ -81,6 +81,55 @@ func (s *Service) list(ctx context.Context, peer Peer, p Page, state Status, sca
 	return l, nil
 }
 
+// ListAll returns a page of all relays' wallets, in the order of their ids: for an
+// operator. A page may have fewer wallets than its limit, or none, and still have a
+// next one.
+func (s *Service) ListAll(ctx context.Context, a Actor, p Page, state Status) (*Listing, error) {
+	return s.listAll(ctx, a, p, state, scanned)
+}
+
+func (s *Service) listAll(ctx context.Context, a Actor, p Page, state Status, scanned int) (*Listing, error) {
+	if !a.Operator {
+		return nil, ErrOperator
+	}
+	var after *seal.ID
+	if p.After != nil {
+		if len(p.After) != len(seal.ID{}) {
+			return nil, &FieldError{"cursor", "is not one that this method gave"}
+		}
+		after = (*seal.ID)(p.After)
+	}
+	ids, err := s.Store.Everything(ctx, after, scanned)
+	if err != nil {
+		return nil, err
+	}
+	l := &Listing{}
+	for n, id := range ids {
+		info, err := s.getFor(ctx, a, id)
+		switch {
+		case errors.Is(err, seal.ErrCorrupt):
+			l.Corrupt = append(l.Corrupt, id)
+		case errors.Is(err, ErrNotFound): // purged since
+		case err != nil:
+			return nil, err
+		case p.matches(info) && (state == "" || info.Status() == state):
+			l.Wallets = append(l.Wallets, info)
+		}
+		last := n+1 == len(ids)
+		if len(l.Wallets) == p.Limit && !last || last && len(ids) == scanned {
+			l.Cursor = id[:]
+			return l, nil
+		}
+	}
+	return l, nil
+}
+
+// matches is what the indexes find by.
+func (p *Page) matches(i *Info) bool {
+	return (p.Owner == "" || i.Header.Owner == p.Owner) && (p.Tag == "" || slices.Contains(i.State.Tags, p.Tag)) &&
+		i.Header.Created >= p.From && (p.Until == 0 || i.Header.Created < p.Until)
+}
+
 // activePages is how many pages EachActive looks at: a caller who only wants
 // some wallets is not to wait for a list of all of them.
 const activePages = 10

@@ -2,6 +2,7 @@ package wallet_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -89,6 +90,46 @@ func TestEachActive(t *testing.T) {
 		})
 		if err != nil || !slices.Equal(got, want[:c.want]) {
 			t.Errorf("pages of %d, at most %d: got %x, %v, want %x", c.scanned, c.most, got, err, want[:c.want])
+		}
+	}
+}
+
+// An operator sees the wallets of all relays, page by page, each once; a relay does not.
+func TestListAll(t *testing.T) {
+	b := newBench(t)
+	want := map[seal.ID]bool{}
+	for n := range 7 {
+		b.peer.UID = uint32(1000 + n%3)
+		want[b.create(t, fmt.Sprint("r-", n)).Info.Header.Wallet] = true
+	}
+	if _, err := b.ListAll(t.Context(), wallet.Actor{Peer: b.peer}, wallet.Page{Limit: 9}, ""); !errors.Is(err, wallet.ErrOperator) {
+		t.Errorf("a relay: %v", err)
+	}
+	for _, limit := range []int{2, 3, 4, 9} {
+		seen := map[seal.ID]bool{}
+		for p := (wallet.Page{Limit: limit}); ; {
+			l, err := b.ListAllBy(t.Context(), b.operator(), p, wallet.Active, 3)
+			if err != nil || len(l.Wallets) > limit {
+				t.Fatalf("%+v, %v", l, err)
+			}
+			for _, i := range l.Wallets {
+				if seen[i.Header.Wallet] || !want[i.Header.Wallet] {
+					t.Errorf("limit %d: %x again, or of nobody", limit, i.Header.Wallet)
+				}
+				seen[i.Header.Wallet] = true
+			}
+			if p.After = l.Cursor; p.After == nil {
+				break
+			}
+		}
+		if len(seen) != len(want) {
+			t.Errorf("limit %d: %d of %d wallets", limit, len(seen), len(want))
+		}
+	}
+	for name, p := range map[string]wallet.Page{"owner": {Owner: "nobody"}, "tag": {Tag: "x"}, "until": {Until: 1}, "from": {From: 1 << 40}} {
+		p.Limit = 9
+		if l, err := b.ListAll(t.Context(), b.operator(), p, ""); err != nil || len(l.Wallets) != 0 {
+			t.Errorf("%s: %+v, %v", name, l, err)
 		}
 	}
 }

@@ -37,7 +37,7 @@ func acknowledged(b *bench, id seal.ID) map[string]func() error {
 			return result(b.Delete(ctx, &wallet.DeleteRequest{Actor: relay, RequestID: "d", Wallet: id, PIN: []byte(goodPIN)}))
 		},
 		"freeze":        func() error { return result(b.Freeze(ctx, relay, id, "relay")) },
-		"unfreeze":      func() error { return result(b.Unfreeze(ctx, b.operator(), id)) },
+		"unfreeze":      func() error { return result(b.Unfreeze(ctx, b.operator(), id, "")) },
 		"restoreWallet": func() error { return result(b.Restore(ctx, b.operator(), id)) },
 		"update":        func() error { return result(b.Update(ctx, b.peer, id, &wallet.Update{Label: &label})) },
 		"labelAccount":  func() error { return result(b.LabelAccount(ctx, b.peer, id, 0, label)) },

@@ -41,7 +41,7 @@ func (s *Service) withPIN(ctx context.Context, peer Peer, id seal.ID, pin []byte
 	if err != nil {
 		return Attempts{}, err
 	}
-	o, attempts, err := s.open(ctx, p, pin)
+	o, attempts, err := s.open(ctx, p, pin, check)
 	if err != nil {
 		return Attempts{}, err
 	}
@@ -84,7 +84,28 @@ func (s *Service) resealAsNew(ctx context.Context, pin []byte, o *opened) error 
 	return s.Store.Replace(ctx, Change{Wallet: o.Header.Wallet, Relay: o.Header.Relay, Prev: o.Stored, Next: next})
 }
 
-// usable refuses a wallet that is deleted or frozen.
+// usable refuses a wallet that is deleted or frozen, or is being frozen.
+func (s *Service) usable(p *seal.Parsed) error {
+	if err := usable(p); err != nil {
+		return err
+	}
+	if s.freezing.has(p.Header.Wallet) {
+		return ErrFrozen
+	}
+	return nil
+}
+
+// ready is usable before another check.
+func (s *Service) ready(check func(*seal.Parsed) error) func(*seal.Parsed) error {
+	return func(p *seal.Parsed) error {
+		if err := s.usable(p); err != nil {
+			return err
+		}
+		return check(p)
+	}
+}
+
+// usable refuses a record of a wallet that is deleted or frozen.
 func usable(p *seal.Parsed) error {
 	if p.State.Deleted != 0 {
 		return ErrDeleted
@@ -95,8 +116,9 @@ func usable(p *seal.Parsed) error {
 	return nil
 }
 
-// open charges one check and makes it.
-func (s *Service) open(ctx context.Context, p *seal.Parsed, pin []byte) (*opened, Attempts, error) {
+// open charges one check and makes it. A freeze that came while it waited for a
+// slot is heeded: check is asked once more.
+func (s *Service) open(ctx context.Context, p *seal.Parsed, pin []byte, check func(*seal.Parsed) error) (*opened, Attempts, error) {
 	waited := s.clock(StageQueue)
 	release, err := s.slots.acquire(ctx)
 	waited()
@@ -104,6 +126,11 @@ func (s *Service) open(ctx context.Context, p *seal.Parsed, pin []byte) (*opened
 		return nil, Attempts{}, err
 	}
 	defer release()
+	if s.freezing.has(p.Header.Wallet) {
+		if err := check(p); err != nil {
+			return nil, Attempts{}, err
+		}
+	}
 	factors, err := s.Token.Factors(p.Header.Keys)
 	if err != nil {
 		return nil, Attempts{}, err

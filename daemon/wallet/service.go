@@ -36,15 +36,16 @@ type Allowed struct {
 // Service makes and uses wallets. It is safe for concurrent use.
 type Service struct {
 	Config
-	slots   *slots
-	unlocks *unlocks
-	rates   *rates
+	slots    *slots
+	unlocks  *unlocks
+	rates    *rates
+	freezing *freezing
 }
 
 // New returns a service of the given parts.
 func New(c Config) *Service {
 	return &Service{Config: c, slots: newSlots(c.Checks, c.Waiting),
-		unlocks: newUnlocks(c.MaxUnlocks, c.UnlocksOfUID), rates: newRates(c.PerMinute)}
+		unlocks: newUnlocks(c.MaxUnlocks, c.UnlocksOfUID), rates: newRates(c.PerMinute), freezing: newFreezing()}
 }
 
 func (s *Service) allowed() Allowed {
@@ -79,7 +80,11 @@ type Info struct {
 
 // Get returns a wallet of the peer. ErrNotFound, seal.ErrCorrupt.
 func (s *Service) Get(ctx context.Context, peer Peer, id seal.ID) (*Info, error) {
-	p, err := s.load(ctx, peer, id)
+	return s.getFor(ctx, Actor{Peer: peer}, id)
+}
+
+func (s *Service) getFor(ctx context.Context, a Actor, id seal.ID) (*Info, error) {
+	p, err := s.loadFor(ctx, a, id)
 	if err != nil {
 		return nil, err
 	}

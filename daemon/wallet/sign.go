@@ -62,7 +62,7 @@ func (s *Service) sign(ctx context.Context, r *SignRequest) (signed []*Signed, a
 	if r.PIN == nil {
 		return s.signUnlocked(ctx, r)
 	}
-	a, err = s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, r.check, func(o *opened) error {
+	a, err = s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, s.ready(r.check), func(o *opened) error {
 		if signed, err = s.signOpened(ctx, r, o); err != nil {
 			return err
 		}
@@ -98,9 +98,6 @@ func (r *SignRequest) accounts() []uint32 {
 
 // check decides before any charge, and finds the accounts that addresses name.
 func (r *SignRequest) check(p *seal.Parsed) error {
-	if err := usable(p); err != nil {
-		return err
-	}
 	rules, err := policy.Decode(p.Header.Policy)
 	if err != nil {
 		return seal.ErrCorrupt

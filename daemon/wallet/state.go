@@ -122,9 +122,10 @@ func (s *Service) LabelAccount(ctx context.Context, peer Peer, wallet seal.ID, a
 	return s.change(ctx, c)
 }
 
-// Freeze stops every use of a wallet: unlocks end at once, also while PIN checks
-// of the wallet wait for their turn; a check that is under way is waited for. It is
-// on disk when it returns. A wallet that is frozen stays frozen as it was.
+// Freeze stops every use of a wallet at once: unlocks end, and PIN checks that wait
+// for their turn are refused, uncharged; one that was charged already is waited for.
+// It is on disk when it returns. A wallet that is frozen stays frozen as it was, but
+// what all wallets were frozen by gives way to whoever means this one.
 func (s *Service) Freeze(ctx context.Context, a Actor, wallet seal.ID, by string) (*Info, error) {
 	if _, err := s.loadFor(ctx, a, wallet); err != nil {
 		return nil, err
@@ -134,6 +135,7 @@ func (s *Service) Freeze(ctx context.Context, a Actor, wallet seal.ID, by string
 
 // freeze is Freeze of a wallet that the actor is known to reach.
 func (s *Service) freeze(ctx context.Context, a Actor, wallet seal.ID, by string) (*Info, error) {
+	defer s.freezing.mark(wallet)()
 	s.endWallet(ctx, wallet)
 	return s.change(ctx, &stateChange{actor: a, action: "freeze", wallet: wallet, apply: func(p *seal.Parsed) error {
 		if p.State.Deleted != 0 {
@@ -141,18 +143,33 @@ func (s *Service) freeze(ctx context.Context, a Actor, wallet seal.ID, by string
 		}
 		if p.State.Frozen == 0 {
 			p.State.Frozen, p.State.FrozenBy = s.Now().Unix(), by
+		} else if p.State.FrozenBy == ByAll {
+			p.State.FrozenBy = by
 		}
 		return nil
 	}})
 }
 
-// Unfreeze is the operator's.
-func (s *Service) Unfreeze(ctx context.Context, a Actor, wallet seal.ID) (*Info, error) {
+// Unfreeze is the operator's. With by it leaves a wallet that somebody else froze
+// as it is.
+func (s *Service) Unfreeze(ctx context.Context, a Actor, wallet seal.ID, by string) (*Info, error) {
+	if !a.Operator {
+		return nil, ErrOperator
+	}
+	if by != "" {
+		if p, err := s.loadFor(ctx, a, wallet); err != nil {
+			return nil, err
+		} else if p.State.FrozenBy != by {
+			return s.info(ctx, p)
+		}
+	}
 	if err := s.begin(ctx, a, "unfreeze", wallet); err != nil {
 		return nil, err
 	}
 	return s.change(ctx, &stateChange{actor: a, action: "unfreeze", wallet: wallet, apply: func(p *seal.Parsed) error {
-		p.State.Frozen, p.State.FrozenBy = 0, ""
+		if by == "" || by == p.State.FrozenBy {
+			p.State.Frozen, p.State.FrozenBy = 0, ""
+		}
 		return nil
 	}})
 }

@@ -53,10 +53,10 @@ func TestFreeze(t *testing.T) {
 			t.Errorf("%s: %v, want ErrFrozen", name, err)
 		}
 	}
-	if _, err := b.Unfreeze(ctx, wallet.Actor{Peer: b.peer}, id); !errors.Is(err, wallet.ErrOperator) {
+	if _, err := b.Unfreeze(ctx, wallet.Actor{Peer: b.peer}, id, ""); !errors.Is(err, wallet.ErrOperator) {
 		t.Errorf("the relay unfreezes: %v", err)
 	}
-	if info, err = b.Unfreeze(ctx, b.operator(), id); err != nil || info.Status() != wallet.Active {
+	if info, err = b.Unfreeze(ctx, b.operator(), id, ""); err != nil || info.Status() != wallet.Active {
 		t.Fatalf("%+v, %v", info, err)
 	}
 	if _, err := b.sign(message(b, id, 0, goodPIN, [32]byte{1})); err != nil {

@@ -33,12 +33,12 @@ func (s *Service) Unlock(ctx context.Context, r *UnlockRequest) (*Unlocked, erro
 	if !r.Terms.AnyClient && r.Peer.Connection == nil {
 		return nil, &FieldError{"bind", "this client has no connection to bind to"}
 	}
-	release, err := s.unlocks.reserve(r.Peer.UID)
+	release, err := s.unlocks.reserve(unlockKey{r.Wallet, r.Peer.UID})
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	attempts, err := s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, r.check, func(o *opened) error {
+	attempts, err := s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, s.ready(r.check), func(o *opened) error {
 		return s.hold(ctx, r, o)
 	})
 	if err != nil {
@@ -52,9 +52,6 @@ func (r *UnlockRequest) event(result string) Event {
 }
 
 func (r *UnlockRequest) check(p *seal.Parsed) error {
-	if err := usable(p); err != nil {
-		return err
-	}
 	for _, index := range r.Terms.Accounts {
 		if int64(index) >= int64(len(p.Header.Accounts)) {
 			return ErrNotFound

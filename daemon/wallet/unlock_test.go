@@ -222,6 +222,60 @@ func TestUnlocksAreBounded(t *testing.T) {
 	}
 }
 
+// At its limit a uid can still replace an unlock that it holds, also two at a time.
+func TestAnUnlockIsReplacedAtTheLimit(t *testing.T) {
+	b := newBench(t)
+	ids := b.unlockedWallets(t, 1000, 1000, 1000)[:0]
+	for n := range 4 {
+		id := b.create(t, rand.Text()).Info.Header.Wallet
+		if _, err := b.unlock(id, goodPIN, anything()); (err == nil) != (n < 3) {
+			t.Fatalf("unlock %d: %v", n, err)
+		}
+		ids = append(ids, id)
+	}
+	var wg sync.WaitGroup
+	for range 2 {
+		for _, id := range ids[:3] {
+			wg.Go(func() {
+				if _, err := b.unlock(id, goodPIN, anything()); err != nil {
+					t.Errorf("another in its place: %v", err)
+				}
+			})
+		}
+	}
+	wg.Wait()
+	if n, most := b.Unlocks(), b.UnlocksOfOne(); n != 4 || most != 4 {
+		t.Errorf("%d unlocks, %d of one, want 4", n, most)
+	}
+	if _, err := b.unlock(ids[3], goodPIN, anything()); !errors.Is(err, wallet.ErrTooManyUnlocks) {
+		t.Errorf("a fifth: %v", err)
+	}
+}
+
+// An unlock that is being made has its place already.
+func TestUnlocksBeingMadeAreBounded(t *testing.T) {
+	b := newBench(t)
+	config := b.Config
+	config.MaxUnlocks, config.UnlocksOfUID = 1, 1
+	b.Service = wallet.New(config)
+	first, second := b.create(t, "r0").Info.Header.Wallet, b.create(t, "r1").Info.Header.Wallet
+	for name, uid := range map[string]uint32{"its own uid": b.peer.UID, "another uid": b.peer.UID + 1} {
+		b.token.during = map[string]func(){"Pepper": func() {
+			b.token.during = nil
+			other := &wallet.UnlockRequest{Peer: wallet.Peer{UID: uid}, Wallet: second, PIN: []byte(goodPIN), Terms: anything()}
+			if _, err := b.Unlock(t.Context(), other); !errors.Is(err, wallet.ErrTooManyUnlocks) {
+				t.Errorf("%s, while the only place is being taken: %v", name, err)
+			}
+		}}
+		if _, err := b.unlock(first, goodPIN, anything()); err != nil {
+			t.Error(err)
+		}
+		if _, err := b.LockAll(t.Context(), b.peer, false); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 func TestRelockAfterTheTokenLostTheKeys(t *testing.T) {
 	b := newBench(t)
 	id := b.create(t, "r").Info.Header.Wallet
@@ -347,7 +401,7 @@ func TestFreezeEndsAnUnlockThatIsBeingMade(t *testing.T) {
 	if _, err := b.sign(unlocked(b, id, text, 0)); err == nil {
 		t.Error("a frozen wallet signed")
 	}
-	if _, err := b.Unfreeze(ctx, operator, id); err != nil {
+	if _, err := b.Unfreeze(ctx, operator, id, ""); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := b.sign(unlocked(b, id, text, 1)); !errors.Is(err, wallet.ErrUnlockRequired) {

@@ -34,14 +34,14 @@ type unlocks struct {
 	mu         sync.Mutex
 	most       int
 	mostPerUID int
-	closed     error          // why there are none any more; nil while there may be
-	taken      map[uint32]int // places by uid: held or being made
-	pending    int            // being made
+	closed     error             // why there are none any more; nil while there may be
+	places     map[unlockKey]int // held or being made: the one that is replaced and the next share a place
+	taken      map[uint32]int    // places by uid
 	held       map[unlockKey]*unlock
 }
 
 func newUnlocks(most, mostPerUID int) *unlocks {
-	return &unlocks{most: most, mostPerUID: mostPerUID, taken: map[uint32]int{}, held: map[unlockKey]*unlock{}}
+	return &unlocks{most: most, mostPerUID: mostPerUID, places: map[unlockKey]int{}, taken: map[uint32]int{}, held: map[unlockKey]*unlock{}}
 }
 
 type unlockKey struct {
@@ -61,7 +61,7 @@ func (s *Service) signUnlocked(ctx context.Context, r *SignRequest) ([]*Signed, 
 	if err != nil {
 		return nil, Attempts{}, err
 	}
-	if err := r.check(p); err != nil {
+	if err := s.ready(r.check)(p); err != nil {
 		return nil, Attempts{}, err
 	}
 	if u == nil {
@@ -86,30 +86,39 @@ func (s *Service) signUnlocked(ctx context.Context, r *SignRequest) ([]*Signed, 
 	return signed, Attempts{}, err
 }
 
-// reserve counts a place for an unlock that is being made.
-func (l *unlocks) reserve(uid uint32) (release func(), err error) {
+// reserve counts a place for an unlock that is being made, unless it has the place
+// of one that it replaces.
+func (l *unlocks) reserve(key unlockKey) (release func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed != nil {
 		return nil, l.closed
 	}
-	if len(l.held)+l.pending >= l.most || l.taken[uid] >= l.mostPerUID {
+	if l.places[key] == 0 && (len(l.places) >= l.most || l.taken[key.uid] >= l.mostPerUID) {
 		return nil, ErrTooManyUnlocks
 	}
-	l.pending++
-	l.take(uid, 1)
+	l.take(key)
 	return func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
-		l.pending--
-		l.take(uid, -1)
+		l.leave(key)
 	}, nil
 }
 
-// take counts places of a uid. The caller holds mu.
-func (l *unlocks) take(uid uint32, n int) {
-	if l.taken[uid] += n; l.taken[uid] == 0 {
-		delete(l.taken, uid)
+// take and leave count who uses the place at key. The caller holds mu.
+func (l *unlocks) take(key unlockKey) {
+	if l.places[key]++; l.places[key] == 1 {
+		l.taken[key.uid]++
+	}
+}
+
+func (l *unlocks) leave(key unlockKey) {
+	if l.places[key]--; l.places[key] > 0 {
+		return
+	}
+	delete(l.places, key)
+	if l.taken[key.uid]--; l.taken[key.uid] == 0 {
+		delete(l.taken, key.uid)
 	}
 }
 
@@ -120,7 +129,7 @@ func (l *unlocks) enter(key unlockKey, u *unlock) error {
 		return l.closed
 	}
 	l.held[key] = u
-	l.take(key.uid, 1)
+	l.take(key)
 	return nil
 }
 
@@ -178,7 +187,7 @@ func (l *unlocks) close(reason error) (out []*unlock) {
 // drop forgets an unlock. The caller holds mu.
 func (l *unlocks) drop(key unlockKey) {
 	delete(l.held, key)
-	l.take(key.uid, -1)
+	l.leave(key)
 }
 
 func (l *unlocks) keys() []unlockKey {
