@@ -349,7 +349,7 @@ func TestExportRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	free("frozen", id, 0, wallet.ErrFrozen)
-	if _, err := b.Unfreeze(context.Background(), b.operator(), id); err != nil {
+	if _, err := b.Unfreeze(context.Background(), b.operator(), id, ""); err != nil {
 		t.Fatal(err)
 	}
 	var wrong *wallet.PINError

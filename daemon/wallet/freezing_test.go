@@ -132,11 +132,11 @@ func TestFreezeComesBeforeTheCharge(t *testing.T) {
 func TestFreezeThatFailsLeavesNoMark(t *testing.T) {
 	b := newBench(t)
 	id := b.create(t, "r").Info.Header.Wallet
-	b.Service.Store = failingStore{b.store}
+	b.store.fail["Replace"] = errors.New("disk full")
 	if err := <-b.freezes(id); err == nil {
 		t.Fatal("froze without a disk")
 	}
-	b.Service.Store = b.store
+	delete(b.store.fail, "Replace")
 	if _, err := b.sign(message(b, id, 0, goodPIN, [32]byte{1})); err != nil {
 		t.Error(err)
 	}
