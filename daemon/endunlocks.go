@@ -33,7 +33,11 @@ func (d *Daemon) endUnlocks() {
 // refused ends every unlock for good when the ledger finds the database not to be
 // the latest: another daemon may run on a copy in which they were never made, or
 // in which the wallet is frozen. The ledger calls it, and is not kept waiting.
+// Before the ledger serves there is no unlock, and another try may open it.
 func (d *Daemon) refused(reason error) {
+	if d.guarded.opened.Load() == nil {
+		return
+	}
 	finish := d.wallets.CloseUnlocks(reason)
 	d.ending.Go(func() { d.finishUnlocks(finish) })
 }

@@ -253,6 +253,8 @@ func audited(t *testing.T, h *daemontest.Host, action string) int {
 	return auditedAs(t, h, action, "ok")
 }
 
+// auditedAs counts the lines of what was carried out, or refused, and not those of
+// repetitions that were answered once more.
 func auditedAs(t *testing.T, h *daemontest.Host, action, result string) (n int) {
 	t.Helper()
 	text, err := os.ReadFile(h.AuditLog())
@@ -260,11 +262,14 @@ func auditedAs(t *testing.T, h *daemontest.Host, action, result string) (n int) 
 		t.Fatal(err)
 	}
 	for line := range bytes.Lines(text) {
-		var entry struct{ Action, Result string }
+		var entry struct {
+			Action, Result string
+			Detail         map[string]string
+		}
 		if err := json.Unmarshal(line, &entry); err != nil {
 			t.Fatal(err)
 		}
-		if entry.Action == action && entry.Result == result {
+		if entry.Action == action && entry.Result == result && entry.Detail["existing"] == "" {
 			n++
 		}
 	}

@@ -23,7 +23,9 @@ type rates struct {
 	due       map[uint32]time.Time // when the changes of a uid would be over at an even pace
 }
 
-func newRates(perMinute int) *rates { return &rates{perMinute: perMinute, due: map[uint32]time.Time{}} }
+func newRates(perMinute int) *rates {
+	return &rates{perMinute: max(perMinute, 1), due: map[uint32]time.Time{}}
+}
 
 // take counts a change of uid, or says when one may come.
 func (r *rates) take(uid uint32, now time.Time) error {
