@@ -115,7 +115,7 @@ func (s *session) findPoint(h objectHandle) ([]byte, error) {
 			}
 		}
 	}
-	return nil, fmt.Errorf("hsm: two signatures are not by one key: %w", ErrTokenAnswer)
+	return nil, fmt.Errorf("hsm: two signatures are not by one key: %w", ErrWrongSignature)
 }
 
 // candidates signs a random digest and gives the points that the signature fits.

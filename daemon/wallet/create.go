@@ -70,7 +70,7 @@ func (s *Service) Create(ctx context.Context, r *CreateRequest) (*Created, error
 	}
 	d, existing, err := s.once(ctx, &idempotent{key: key, digest: r.Digest, event: r.event(seal.ID{}, "ok"),
 		run: func() error {
-			if err := s.admits(ctx, r); err != nil {
+			if err := s.admits(ctx, r, key); err != nil {
 				return err
 			}
 			if err := s.rates.take(r.Peer.UID, time.Now()); err != nil {
@@ -97,14 +97,14 @@ func (r *CreateRequest) event(id seal.ID, result string) Event {
 }
 
 // admits refuses what can be seen before any key is made.
-func (s *Service) admits(ctx context.Context, r *CreateRequest) error {
+func (s *Service) admits(ctx context.Context, r *CreateRequest, key RequestKey) error {
 	if r.Exportable {
 		if err := s.mayExport(ctx); err != nil {
 			return err
 		}
 	}
 	if r.Import != nil {
-		if err := s.admitsImport(ctx, r); err != nil {
+		if err := s.admitsImport(ctx, r, key); err != nil {
 			return err
 		}
 	}

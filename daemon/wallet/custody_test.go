@@ -126,6 +126,32 @@ func TestImportIsIdempotent(t *testing.T) {
 	}
 }
 
+// meanwhile is a token that lets something happen before it says what it can do.
+type meanwhile struct {
+	wallet.Token
+	do func()
+}
+
+func (m *meanwhile) CanImport(ctx context.Context) error {
+	m.do()
+	return m.Token.CanImport(ctx)
+}
+
+// A request that is sent twice at once is not refused for the address that it took
+// itself.
+func TestImportTwiceAtOnce(t *testing.T) {
+	b := custodyBench(t)
+	config := b.Config
+	config.Token = &meanwhile{b.token, func() { b.bringIn(t, b.importation("r", 9)) }}
+	c, err := wallet.New(config).Create(context.Background(), b.importation("r", 9))
+	if err != nil || !c.Existing {
+		t.Fatalf("%+v, %v", c, err)
+	}
+	if _, err := wallet.New(config).Create(context.Background(), b.importation("other", 9)); !errors.Is(err, wallet.ErrAddressTaken) {
+		t.Errorf("another request: %v", err)
+	}
+}
+
 // One address is one wallet of a relay, whatever comes at the same time, and also
 // when it is deleted.
 func TestAddressIsTakenOnce(t *testing.T) {

@@ -15,7 +15,7 @@ type Imported struct {
 
 // admitsImport refuses a key before it reaches the token. The store looks at the
 // address once more, in the transaction that writes the wallet.
-func (s *Service) admitsImport(ctx context.Context, r *CreateRequest) error {
+func (s *Service) admitsImport(ctx context.Context, r *CreateRequest, key RequestKey) error {
 	if err := s.mayImport(ctx); err != nil {
 		return err
 	}
@@ -25,11 +25,23 @@ func (s *Service) admitsImport(ctx context.Context, r *CreateRequest) error {
 	_, err := s.Store.ByAddress(ctx, r.Peer.UID, r.Import.Address)
 	switch {
 	case err == nil:
-		return ErrAddressTaken
+		return s.takenBy(ctx, r, key)
 	case errors.Is(err, ErrNotFound):
 		return nil
 	}
 	return err
+}
+
+// takenBy tells an address that this very request took, when it was sent twice at
+// once, from one that another wallet has.
+func (s *Service) takenBy(ctx context.Context, r *CreateRequest, key RequestKey) error {
+	switch d, err := s.repeated(ctx, key, r.Digest); {
+	case err != nil:
+		return err
+	case d != nil:
+		return ErrRequestReused
+	}
+	return ErrAddressTaken
 }
 
 // importRoot has the token take the key, and compares the point that it then
