@@ -194,6 +194,7 @@ func (w work[T]) attempt(s *session) (T, error) {
 			return zero, err
 		}
 	}
+	defer erase()
 	return w.run(s)
 }
 
