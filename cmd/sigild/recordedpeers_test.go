@@ -60,6 +60,13 @@ func (s *sealer) prepare(t *testing.T, request string) string {
 	return strings.Replace(request, m[0], string(mustJSON(t, block)), 1)
 }
 
+// params is prepare for the parameters alone, without their brackets.
+func (s *sealer) params(t *testing.T, method, params string) string {
+	t.Helper()
+	head, tail := fmt.Sprintf(`{"method":%q,"params":[`, method), "]}"
+	return strings.TrimSuffix(strings.TrimPrefix(s.prepare(t, head+params+tail), head), tail)
+}
+
 func (s *sealer) seal(t *testing.T, request string, m []string) ipc.SealedPIN {
 	t.Helper()
 	var q struct {

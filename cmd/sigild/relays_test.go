@@ -35,7 +35,8 @@ func TestRelaysShareNothing(t *testing.T) {
 		nothingOfAnotherRelay(t)
 		return
 	}
-	h := openToAll(t, bothRelays())
+	h := openToAll(t, bothRelays(), custody())
+	seals := &sealer{host: h}
 	one, other := newRelay(t, h, relayUID), newRelay(t, h, strangerUID)
 	mine, theirs := one.made("1"), other.made("1")
 	if mine.WalletID.String() == theirs.WalletID.String() || mine.Accounts[0].Address == theirs.Accounts[0].Address {
@@ -45,7 +46,7 @@ func TestRelaysShareNothing(t *testing.T) {
 	everyMethodIsTried(t, one, foreign)
 	for method, params := range foreign {
 		for _, p := range params {
-			wantReason(t, one.call(method, p, nil), "notFound")
+			wantReason(t, one.call(method, seals.params(t, method, p), nil), "notFound")
 		}
 	}
 	var locked ipc.LockResult
@@ -64,7 +65,7 @@ func TestRelaysShareNothing(t *testing.T) {
 	}
 	for method, params := range foreign { // also while it is unlocked
 		for _, p := range params {
-			wantReason(t, one.call(method, p, nil), "notFound")
+			wantReason(t, one.call(method, seals.params(t, method, p), nil), "notFound")
 		}
 	}
 	byUnlock := fmt.Sprintf(`{"walletId":%q,"message":"0x00"}`, theirs.WalletID)
@@ -87,7 +88,7 @@ func TestRelaysShareNothing(t *testing.T) {
 // TestOnlyOperatorsDoWhatIsTheirs have them.
 func withoutForeign() []string {
 	return []string{
-		ipc.MethodStatus, ipc.MethodPinKey, ipc.MethodCreateWallet, ipc.MethodListWallets, ipc.MethodLock, ipc.MethodLockAll,
+		ipc.MethodStatus, ipc.MethodPinKey, ipc.MethodCreateWallet, ipc.MethodImportWallet, ipc.MethodListWallets, ipc.MethodLock, ipc.MethodLockAll,
 		ipc.MethodUnfreezeWallet, ipc.MethodRestoreWallet, ipc.MethodGiveBackAttempts, ipc.MethodFreezeAll,
 		ipc.MethodAccountVersion, ipc.MethodAccountList, ipc.MethodEthAccounts, ipc.MethodEthChainID, ipc.MethodNetVersion,
 		ipc.MethodClientVersion, ipc.MethodRPCModules, ipc.MethodDiscover,
@@ -126,16 +127,16 @@ func everyMethodIsTried(t *testing.T, r *relay, foreign map[string][]string) {
 func nothingOfAnotherRelay(t *testing.T) {
 	t.Helper()
 	g, h := goldenHost(t, newestGolden(t))
-	h.Config["socket"] = "" // an operator may freeze others' wallets
+	h.Config["socket"], h.Config["custody"] = "", bothWays // an operator may freeze others' wallets
 	if err := h.WriteConfig(); err != nil {
 		t.Fatal(err)
 	}
 	start(t, h)
-	r := newRelay(t, h, own)
+	seals, r := &sealer{host: h}, newRelay(t, h, own)
 	mine := r.made("1")
 	for method, params := range foreignCalls(g.Wallet) {
 		for _, p := range params {
-			wantReason(t, r.call(method, p, nil), "notFound")
+			wantReason(t, r.call(method, seals.params(t, method, p), nil), "notFound")
 		}
 	}
 	checkSeesOnly(t, r, mine)
@@ -156,6 +157,7 @@ func foreignCalls(w ipc.WalletInfo) map[string][]string {
 	digest := fmt.Sprintf(`,"digest":"0x%064x"`, 1)
 	account := fmt.Sprintf("%q", w.Accounts[0].Address)
 	data := typed[len(`,"payload":`):]
+	export := fmt.Sprintf(`,"recipient":"<recipient>","sealedPin":"<sealed %s>"}`, wrongPIN)
 	tx := fmt.Sprintf(`{"from":%s,`, account) + fmt.Sprintf(dynamicFee, 0)[1:]
 	return map[string][]string{
 		ipc.MethodGetWallet:     {id + "}", address + "}"},
@@ -174,6 +176,7 @@ func foreignCalls(w ipc.WalletInfo) map[string][]string {
 		ipc.MethodSignAuthorization: {id + authorization + pin},
 		ipc.MethodSignUserOperation: {id + operation + pin},
 		ipc.MethodSignDigest:        {id + digest + pin},
+		ipc.MethodExportAccount:     {id + export, address + export},
 		ipc.MethodSignBatch:         {id + `,"items":[{"message":"0x00"}]` + pin},
 
 		ipc.MethodAccountSignTransaction: {tx},
