@@ -264,6 +264,7 @@ func TestHungCallsStarveTheWatchdog(t *testing.T) {
 // served, while the probe's signature still goes through.
 func TestHungKeepersStarveTheWatchdog(t *testing.T) {
 	m, manager, faults := newWatched(t)
+	m.Config["watchdog"] = `device_hang = "1s"`
 	m.Config["token"] = "timeout = \"1s\"\nkeepers = 2"
 	if err := m.WriteConfig(); err != nil {
 		t.Fatal(err)
