@@ -194,7 +194,6 @@ func (w work[T]) attempt(s *session) (T, error) {
 			return zero, err
 		}
 	}
-	defer erase()
 	return w.run(s)
 }
 

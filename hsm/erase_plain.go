@@ -1,5 +1,0 @@
-//go:build !goexperiment.runtimesecret
-
-package hsm
-
-func erase() {}
