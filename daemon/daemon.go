@@ -46,6 +46,7 @@ type Options struct {
 type Daemon struct {
 	config   *config.Config                // as it was at the start
 	live     atomic.Pointer[config.Config] // as it is after the last reload
+	reloaded chan struct{}                 // tells purges of a reload
 	options  Options
 	log      *slog.Logger
 	db       *store.Store
@@ -75,7 +76,7 @@ type Daemon struct {
 // Open starts everything but the socket, in the order that doc.go gives. An
 // error leaves nothing open.
 func Open(ctx context.Context, c *config.Config, o Options) (_ *Daemon, err error) {
-	d := &Daemon{config: c, options: o, log: o.Logger}
+	d := &Daemon{config: c, options: o, log: o.Logger, reloaded: make(chan struct{}, 1)}
 	d.live.Store(c)
 	defer func() {
 		if err != nil {

@@ -54,13 +54,19 @@ func (r *purgeRounds) run(ctx context.Context) {
 	}
 }
 
+// purgePause is told again how long it is by a reload.
 func (d *Daemon) purgePause(ctx context.Context) bool {
-	grace := time.Duration(d.settings().Wallets.DeleteGrace)
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(max(purgeLeast, min(purgeInterval, grace))):
-		return true
+	began := time.Now()
+	for {
+		grace := time.Duration(d.settings().Wallets.DeleteGrace)
+		pause := max(purgeLeast, min(purgeInterval, grace))
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(pause - time.Since(began)):
+			return true
+		case <-d.reloaded:
+		}
 	}
 }
 

@@ -76,6 +76,10 @@ func (d *Daemon) reload() {
 		}
 	}
 	d.live.Store(running.With(next, taken))
+	select {
+	case d.reloaded <- struct{}{}:
+	default: // it is told already
+	}
 	d.lockOthers()
 	if d.options.Level != nil {
 		d.options.Level.Set(levelOf(next.Log))

@@ -95,6 +95,21 @@ func TestReload(t *testing.T) {
 	if _, err := tryPIN(t, c, w.WalletID, rightPIN); err != nil {
 		t.Error(err)
 	}
+
+	hangUp(t, h, lines, map[string]string{"pin": cheapPIN + "\nchecks = 1\nplain_from = [12345]"}, "configuration reloaded", "changed=pin.plain_from")
+	_, err = tryPIN(t, c, w.WalletID, rightPIN)
+	wantReason(t, err, ipc.ReasonPlainPINRefused)
+	hangUp(t, h, lines, map[string]string{"pin": cheapPIN + "\nchecks = 1"}, "configuration reloaded", "changed=pin.plain_from")
+	if _, err := c.DeleteWallet(ctx, ipc.DeleteWalletParams{RequestID: "d", WalletID: w.WalletID, PIN: ipc.Secret(rightPIN)}); err != nil {
+		t.Fatal(err)
+	}
+
+	// A shorter grace holds at once for what is deleted already.
+	hangUp(t, h, lines, map[string]string{"wallets": `delete_grace = "1ns"`}, "configuration reloaded", "changed=wallets.delete_grace")
+	await(t, "the purge", func() bool {
+		_, err := c.GetWallet(ctx, ipc.GetWalletParams{WalletID: w.WalletID})
+		return ipc.ReasonOf(err) == "notFound"
+	})
 }
 
 // A level that is reloaded holds, and an operator's reload is answered at any.

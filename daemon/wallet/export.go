@@ -35,7 +35,7 @@ func (s *Service) Export(ctx context.Context, r *ExportRequest) (*Exported, erro
 	out := &Exported{}
 	var err error
 	if err = s.mayExport(ctx); err == nil {
-		out.Attempts, err = s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, r.check, func(o *opened) error {
+		out.Attempts, err = s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, s.ready(r.check), func(o *opened) error {
 			out.Account = o.Header.Accounts[r.Account]
 			return s.export(ctx, r, o)
 		})
@@ -52,9 +52,6 @@ func (r *ExportRequest) event(result string) Event {
 
 // check decides before any charge, and finds the account that an address names.
 func (r *ExportRequest) check(p *seal.Parsed) error {
-	if err := usable(p); err != nil {
-		return err
-	}
 	if !p.Header.Exportable {
 		return ErrNotExportable
 	}

@@ -63,10 +63,12 @@ func (b *bench) checkUncharged(t *testing.T, id seal.ID) {
 }
 
 // What waits for its turn when a freeze comes is refused, though it asked first:
-// only the check that was charged already signs.
+// only the check that was charged already signs. No key is given out either.
 func TestFreezeOvertakesWhatWaits(t *testing.T) {
-	b := newBench(t)
-	id := b.create(t, "r").Info.Header.Wallet
+	b := custodyBench(t)
+	r := b.creation("r")
+	r.Exportable = true
+	id := b.bringIn(t, r).Info.Header.Wallet
 	turns := b.askedTurns()
 	begun, goOn := make(chan struct{}, 100), make(chan struct{})
 	b.token.during = map[string]func(){"Pepper": func() { begun <- struct{}{}; <-goOn }}
@@ -76,7 +78,13 @@ func TestFreezeOvertakesWhatWaits(t *testing.T) {
 	for n := range byte(20) {
 		others = append(others, b.signing(id, n+1))
 	}
-	turns.await(21)
+	taken := make(chan error, 1)
+	go func() {
+		_, err := b.takeOut(id, 0, goodPIN, &taker{})
+		taken <- err
+	}()
+	others = append(others, taken)
+	turns.await(22)
 	frozen := b.freezes(id)
 	turns.await(1)
 	close(goOn)
