@@ -15,6 +15,7 @@ import (
 	"github.com/sigild/sigild/daemon/guard"
 	"github.com/sigild/sigild/daemon/seal"
 	"github.com/sigild/sigild/daemon/store"
+	"github.com/sigild/sigild/daemon/wipe"
 	"github.com/sigild/sigild/hsm"
 	"github.com/sigild/sigild/tpm"
 )
@@ -251,11 +252,19 @@ func (p *provisioning) hostValue(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	ikm := make([]byte, 32, 96)
-	defer func() { clear(ikm[:cap(ikm)]) }()
-	rand.Read(ikm)
-	ikm = append(append(ikm, chip...), module...)
-	return hkdf.Key(sha256.New, ikm, nil, "sigild/host-key/v1", 32)
+	kernel := make([]byte, 32)
+	defer clear(kernel)
+	rand.Read(kernel)
+	return mixHostKey(kernel, chip, module)
+}
+
+func mixHostKey(kernel, chip, token []byte) (host []byte, err error) {
+	wipe.Do(func() {
+		ikm := slices.Concat(kernel, chip, token)
+		defer clear(ikm)
+		host, err = hkdf.Key(sha256.New, ikm, nil, "sigild/host-key/v1", 32)
+	})
+	return host, err
 }
 
 // bind gives the TPM the host key and, where the configuration says so, the

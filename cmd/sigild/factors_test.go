@@ -10,6 +10,7 @@ import (
 
 	"github.com/sigild/sigild/daemon/seal"
 	"github.com/sigild/sigild/ipc"
+	"github.com/sigild/sigild/tpm"
 )
 
 // mixedFactors replaces factors by what a thief has in their place.
@@ -67,6 +68,29 @@ func TestEveryFactorIsNeeded(t *testing.T) {
 		if _, err := unseal(t, theft.record, theft.pin, theft.factors); !errors.Is(err, seal.ErrOpen) {
 			t.Errorf("%s: %v, want %v", theft.name, err, seal.ErrOpen)
 		}
+	}
+}
+
+// TestChangedPCRIsAMissingFactor extends a PCR under the open host key: the TPM does
+// not answer, and whoever guesses at its answer does not open the record.
+func TestChangedPCRIsAMissingFactor(t *testing.T) {
+	h, c := serving(t)
+	w := create(t, c, "1")
+	stop(t, h)
+	v := openVault(t, h)
+	p := v.record(t, w.WalletID)
+	if _, err := unseal(t, p, rightPIN, v.factors); err != nil {
+		t.Fatalf("before the change: %v", err)
+	}
+	if err := h.TPM.Extend(11, sha256.Sum256([]byte("another kernel"))); err != nil {
+		t.Fatal(err)
+	}
+	_, err := seal.DeriveKey(testContext(t), []byte(rightPIN), p.Header.Wallet, p.Header.KDF, v.factors)
+	if !errors.Is(err, seal.ErrFactor) || !errors.Is(err, tpm.ErrPCRMismatch) {
+		t.Errorf("the changed TPM answers %v, want %v and %v", err, seal.ErrFactor, tpm.ErrPCRMismatch)
+	}
+	if _, err := unseal(t, p, rightPIN, mixedFactors{v.factors.Pepper, guessed()}); !errors.Is(err, seal.ErrOpen) {
+		t.Errorf("a guess at its answer: %v, want %v", err, seal.ErrOpen)
 	}
 }
 

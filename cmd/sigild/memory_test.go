@@ -25,8 +25,8 @@ import (
 	"github.com/sigild/sigild/ipc/ipctest"
 )
 
-// onlyKMS makes wallets of randomness that the test chose.
-func onlyKMS(t *testing.T, h *daemontest.Host) []byte {
+// chosenKMS has KMS give randomness that the test chose.
+func chosenKMS(t *testing.T, h *daemontest.Host) []byte {
 	t.Helper()
 	random := make([]byte, 64)
 	rand.Read(random)
@@ -80,7 +80,8 @@ func TestMemoryHoldsNoSecrets(t *testing.T) {
 
 func leavesNoSecrets(t *testing.T, sealed bool) {
 	lines := make(chan string, 1<<16)
-	h := newHost(t, withConfig(map[string]string{"entropy": `drop = ["tpm", "token"]`}), custody(), func(o *daemontest.Options) {
+	faults, module := faultyToken(t)
+	h := newHost(t, module, withConfig(map[string]string{"entropy": `drop = ["tpm"]`}), custody(), func(o *daemontest.Options) {
 		o.Env = append(o.Env, "GODEBUG=gctrace=1", "PLANTED=in the environment of this process")
 		log := o.Log
 		o.Log = func(line string) {
@@ -91,9 +92,10 @@ func leavesNoSecrets(t *testing.T, sealed bool) {
 			}
 		}
 	})
+	faults.KeepRandom()
 	provision(t, h)
 	start(t, h)
-	random := onlyKMS(t, h)
+	sources := []entropy.Part{{Name: "kms", Bytes: chosenKMS(t, h)}}
 	c := dial(t, h.Socket)
 	if sealed {
 		c = dialSealed(t, h, h.Socket)
@@ -105,6 +107,7 @@ func leavesNoSecrets(t *testing.T, sealed bool) {
 		t.Fatal(err)
 	}
 	id := made.Wallet.WalletID
+	sources = append(sources, entropy.Part{Name: "token", Bytes: faults.LastRandom()})
 	if _, err := c.SignMessage(ctx, ipc.SignMessageParams{WalletID: id, Message: ipc.Hex("one"), PIN: pin}); err != nil {
 		t.Fatal(err)
 	}
@@ -139,7 +142,7 @@ func leavesNoSecrets(t *testing.T, sealed bool) {
 	}
 	mustFindPlanted(t, memory, last)
 	stop(t, h)
-	secrets, argon := secretsOf(t, h, id, string(pin), random)
+	secrets, argon := secretsOf(t, h, id, string(pin), sources)
 	argon.mustHoldNone(t, "after a check", unlocked)
 	argon.mustHoldNone(t, "after a collection", memory)
 	secrets = append(secrets, keys...)
@@ -158,7 +161,7 @@ func leavesNoSecrets(t *testing.T, sealed bool) {
 func passingKeys(t *testing.T, h *daemontest.Host, c *ipc.Client) []secret {
 	t.Helper()
 	h.KMS.Reset() // it would repeat itself
-	onlyKMS(t, h)
+	chosenKMS(t, h)
 	p := importation(t, "imported", 1)
 	rand.Read(p.Key)
 	p.Key[0] &= 0x7f // below the curve's order
@@ -239,7 +242,7 @@ type secret struct {
 }
 
 // secretsOf computes all secrets of a wallet from the stopped installation.
-func secretsOf(t *testing.T, h *daemontest.Host, id ipc.Hex, pin string, random []byte) ([]secret, states) {
+func secretsOf(t *testing.T, h *daemontest.Host, id ipc.Hex, pin string, sources []entropy.Part) ([]secret, states) {
 	t.Helper()
 	v := openVault(t, h)
 	defer v.close(t)
@@ -264,7 +267,7 @@ func secretsOf(t *testing.T, h *daemontest.Host, id ipc.Hex, pin string, random 
 	if err != nil {
 		t.Fatal(err)
 	}
-	seed, _, err := entropy.Mix(id, []entropy.Part{{Name: "kms", Bytes: random}})
+	seed, _, err := entropy.Mix(id, sources)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -177,8 +177,8 @@ func (e Entropy) check() error {
 			return fmt.Errorf("entropy.drop: %q is named twice", name)
 		}
 	}
-	if len(e.Drop) == len(sources) {
-		return errors.New("entropy.drop: at least one source must stay")
+	if len(e.Drop) > 1 {
+		return errors.New("entropy.drop: one source may be left out; with two out, whoever knows or breaks the last one has every new wallet")
 	}
 	return nil
 }

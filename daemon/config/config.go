@@ -75,7 +75,7 @@ type TPM struct {
 	Force   bool     `toml:"force"`   // accept PCRs that any OS behind the same shim has
 }
 
-// Entropy says which sources a wallet may do without.
+// Entropy says which one source a wallet may do without.
 type Entropy struct {
 	Drop []string `toml:"drop"` // "kms", "tpm", "token"
 }

@@ -258,6 +258,20 @@ func (f *Faults) RefuseCustody(code uint) { f.t.Helper(); f.tell(true, "nocreate
 // WrongSignatures spoils the next n ECDSA signatures.
 func (f *Faults) WrongSignatures(n int) { f.t.Helper(); f.tell(n < 0, "wrong %d", n) }
 
+// KeepRandom has the module keep the random bytes that the token gives; LastRandom
+// returns the latest.
+func (f *Faults) KeepRandom() { f.t.Helper(); f.tell(true, "keeprandom 1") }
+
+// LastRandom returns what the latest C_GenerateRandom gave since KeepRandom.
+func (f *Faults) LastRandom() []byte {
+	f.t.Helper()
+	b, err := os.ReadFile(f.socket + ".random")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return b
+}
+
 // LearnRoots makes the module remember the values of the session key pairs made
 // from now on, which RepeatNonces needs.
 func (f *Faults) LearnRoots() { f.t.Helper(); f.tell(true, "learn 1") }

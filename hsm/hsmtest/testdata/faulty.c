@@ -24,6 +24,8 @@
  *   nocreate CODE     C_CreateObject of private keys and AES keys returns CODE (0: it
  *                     does not)
  *   wrong N           the next N ECDSA signatures are wrong (-1: all)
+ *   keeprandom B      write the bytes of each C_GenerateRandom into the file
+ *                     SIGILD_TEST_FAULTS.random, in the place of those before
  *   learn B           remember the values of session key pairs made from now on
  *   nonce B           sign by those with the nonce 1, every time
  *   try WHAT ARG      does what a module that was broken into would: "read" or
@@ -131,7 +133,7 @@ static struct fault {
 } faults[FUNCTIONS];
 static long open_sessions;
 static ulong_t no_create;
-static int absent, no_templates, learning, repeating, pin_locked;
+static int absent, no_templates, learning, repeating, pin_locked, keeping_random;
 static long wrong, pin_limit;
 static ulong_t offset;
 enum { MECHANISMS = 16 };
@@ -504,6 +506,18 @@ static void after_token_info(unsigned char *info)
 	memcpy(info + FLAGS_OFFSET, &flags, sizeof(flags));
 }
 
+static void keep_random(const void *bytes, ulong_t n)
+{
+	char path[256];
+	int fd;
+
+	snprintf(path, sizeof(path), "%s.random", getenv("SIGILD_TEST_FAULTS"));
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+	if (fd < 0 || write(fd, bytes, n) != (ssize_t)n)
+		abort(); /* the test could only guess why it fails */
+	close(fd);
+}
+
 /* after changes, under the mutex, what SoftHSM answered. */
 static void after(int i, ulong_t *rv, ulong_t a, ulong_t b, ulong_t c, ulong_t d, ulong_t e, ulong_t g, ulong_t j)
 {
@@ -532,6 +546,10 @@ static void after(int i, ulong_t *rv, ulong_t a, ulong_t b, ulong_t c, ulong_t d
 		break;
 	case F_GetTokenInfo:
 		after_token_info((unsigned char *)b);
+		break;
+	case F_GenerateRandom:
+		if (keeping_random)
+			keep_random((const void *)b, c);
 		break;
 	case F_GetMechanismList:
 		list_mechanisms((ulong_t *)b, (ulong_t *)c);
@@ -685,7 +703,7 @@ static void clear_all(void)
 	for (int i = 0; i < FUNCTIONS; i++)
 		clear(&faults[i]);
 	memset(renamed, 0, sizeof(renamed));
-	absent = no_templates = learning = repeating = pin_locked = 0;
+	absent = no_templates = learning = repeating = pin_locked = keeping_random = 0;
 	wrong = pin_limit = no_create = 0;
 	tallies[T_pin_tries].calls = 0;
 }
@@ -744,6 +762,8 @@ static int on_token(const char *word, long x, long y)
 		each_slot(close_sessions), absent = 1;
 	else if (strcmp(word, "return") == 0)
 		absent = 0, offset = (ulong_t)x;
+	else if (strcmp(word, "keeprandom") == 0)
+		keeping_random = x != 0;
 	else if (strcmp(word, "locks") == 0)
 		pin_limit = x;
 	else if (strcmp(word, "locked") == 0)
