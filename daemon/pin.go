@@ -109,3 +109,14 @@ func unsealPIN(t *tpm.TPM, i *installation) func(context.Context) ([]byte, error
 		return t.Unseal(ctx, blob, authority, approvals)
 	}
 }
+
+// weakPIN reports whether a PIN is visibly under 128 bits.
+func weakPIN(pin []byte) bool { return len(pin) < minTokenPIN || distinct(pin) < 8 }
+
+func distinct(b []byte) int {
+	seen := map[byte]bool{}
+	for _, c := range b {
+		seen[c] = true
+	}
+	return len(seen)
+}

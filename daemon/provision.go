@@ -162,17 +162,6 @@ func (p *provisioning) tokenPIN(ctx context.Context) ([]byte, error) {
 	return pin, nil
 }
 
-// weakPIN reports whether a PIN is visibly under 128 bits.
-func weakPIN(pin []byte) bool { return len(pin) < minTokenPIN || distinct(pin) < 8 }
-
-func distinct(b []byte) int {
-	seen := map[byte]bool{}
-	for _, c := range b {
-		seen[c] = true
-	}
-	return len(seen)
-}
-
 // makeKeys makes the token's keys of the first generation, or checks those
 // that an interrupted run left, and takes their fingerprints.
 func (p *provisioning) makeKeys(ctx context.Context) error {

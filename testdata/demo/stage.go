@@ -74,14 +74,24 @@ func (s *stage) restart(ctx context.Context) error {
 }
 
 func (s *stage) status(ctx context.Context) error {
-	_, err := s.show(ctx, "", "status")
+	out, err := s.show(ctx, "", "status")
+	return shows(out, err, "ready")
+}
+
+// shows checks what sigilctl printed, so that a demo that shows something else fails.
+func shows(out []byte, err error, words ...string) error {
+	for _, w := range words {
+		if err == nil && !bytes.Contains(out, []byte(w)) {
+			err = fmt.Errorf("sigilctl does not show %q", w)
+		}
+	}
 	return err
 }
 
 func (s *stage) create(ctx context.Context) error {
 	title("A wallet out of three sources of randomness: AWS KMS, the TPM, the token")
-	_, err := s.show(ctx, rightPIN, "wallet", "create", "--owner", "alice", "--request-id", "alice-1")
-	return err
+	out, err := s.show(ctx, rightPIN, "wallet", "create", "--owner", "alice", "--request-id", "alice-1")
+	return shows(out, err, "kms 64 bytes", "token 64 bytes", "tpm 64 bytes", "0x")
 }
 
 // address asks the daemon for the wallet's address.
@@ -159,7 +169,7 @@ func (s *stage) refuse(ctx context.Context) error {
 	if !errors.As(err, &exit) {
 		return fmt.Errorf("a wrong PIN was not refused: %w: %s", err, out)
 	}
-	return nil
+	return shows(out, nil, "wrongPin", "attempts left: 9")
 }
 
 // show runs sigilctl and prints the command and what it says.
