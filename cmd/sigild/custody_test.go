@@ -425,12 +425,16 @@ func TestNoExportWhenTheTokenFails(t *testing.T) {
 	p.Exportable = true
 	w := bringIn(t, c, p)
 	for _, function := range []string{"C_CreateObject", "C_WrapKey"} {
-		faults.FailOnce(function, pkcs11.CKR_ARGUMENTS_BAD)
+		faults.Fail(function, pkcs11.CKR_ARGUMENTS_BAD)
 		_, _, err := c.ExportAccount(testContext(t), ipc.ExportAccountParams{WalletID: w.WalletID, PIN: ipc.Secret(rightPIN)})
 		wantReason(t, err, "tokenUnavailable")
-		faults.FailOnce(function, pkcs11.CKR_ARGUMENTS_BAD)
 		_, err = c.ImportWallet(testContext(t), importation(t, function, 8))
 		wantReason(t, err, "tokenUnavailable")
+		faults.Clear(function)
+		await(t, "ready again", func() bool {
+			s, err := plain.Status(testContext(t))
+			return err == nil && s.State == "ready"
+		})
 	}
 	if n, left := countWallets(t, plain), attemptsLeft(t, plain, w.WalletID); n != 1 || left != 10 {
 		t.Errorf("%d wallets, %d attempts left", n, left)
