@@ -55,8 +55,9 @@ func passingKeysOrNot(t *testing.T) ipctest.Recorded {
 		start(t, h)
 	}
 	return hooked(h, map[string]func(*testing.T){
-		"keys may pass":    func(t *testing.T) { restart(t, bothWays) },
-		"nothing may pass": func(t *testing.T) { restart(t, "") },
+		"keys may pass":         func(t *testing.T) { restart(t, bothWays) },
+		"keys may only come in": func(t *testing.T) { restart(t, "import = true") },
+		"nothing may pass":      func(t *testing.T) { restart(t, "") },
 		"the token keeps to itself": func(t *testing.T) {
 			faults.RefuseCustody(pkcs11.CKR_TEMPLATE_INCONSISTENT)
 			restart(t, bothWays)
@@ -90,8 +91,13 @@ func recordedTokenFaults(t *testing.T) ipctest.Recorded {
 			faults.Vanish()
 			await(t, "a failing state", func() bool { state, _ := reasonsOf(t, c); return state == "failing" })
 		},
+		"sigild starts anew": func(t *testing.T) {
+			stop(t, h)
+			start(t, h)
+		},
 		"the token is back": func(t *testing.T) {
 			faults.Return(0)
+			c := dial(t, h.Socket)
 			await(t, "ready", func() bool { state, _ := reasonsOf(t, c); return state == "ready" })
 		},
 	})
@@ -187,6 +193,14 @@ func overload(t *testing.T) ipctest.Recorded {
 				t.Error(err)
 			}
 		},
+		"a user may make one change a minute": func(t *testing.T) {
+			stop(t, h)
+			h.Config["limits"] = "changes_per_minute = 1"
+			if err := h.WriteConfig(); err != nil {
+				t.Fatal(err)
+			}
+			start(t, h)
+		},
 	})
 }
 
@@ -242,6 +256,15 @@ func repeatedNonces(t *testing.T) ipctest.Recorded {
 	return hooked(h, map[string]func(*testing.T){
 		"the token repeats its nonces": func(*testing.T) { faults.RepeatNonces(true) },
 		"the token is mended":          func(*testing.T) { faults.ClearAll() },
+		"the operator puts the mended token back": func(t *testing.T) {
+			faults.ClearAll()
+			stop(t, h)
+			if code, said := command(t, h, "", "clear-token-fault"); code != 0 {
+				t.Fatalf("clear-token-fault: exit code %d: %s", code, said)
+			}
+			start(t, h)
+			faults.LearnRoots()
+		},
 	})
 }
 

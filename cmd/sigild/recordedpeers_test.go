@@ -43,11 +43,17 @@ type sealer struct {
 	out  *channel.Recipient
 }
 
+// capitals marks an id that is sent in capital letters.
+var capitals = regexp.MustCompile(`"<in capitals 0x([0-9a-f]+)>"`)
+
 var sealedMark = regexp.MustCompile(`"<sealed (\d+)(?:/(\d+))?(?: key (\d+))?(?:, ([a-z ]+))?>"`)
 
 func (s *sealer) prepare(t *testing.T, request string) string {
 	t.Helper()
 	request = s.withRecipient(t, request)
+	request = capitals.ReplaceAllStringFunc(request, func(mark string) string {
+		return `"0x` + strings.ToUpper(capitals.FindStringSubmatch(mark)[1]) + `"`
+	})
 	m := sealedMark.FindStringSubmatch(request)
 	if m == nil {
 		return request
