@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -80,6 +81,18 @@ func relayCommand(t testing.TB, h *daemontest.Host, uid int) *exec.Cmd {
 	}
 	args := append(append([]string{"-n", "env"}, env...), self(t))
 	return exec.CommandContext(testContext(t), "sudo", args...)
+}
+
+// giveTo gives a file or folder to a user.
+func giveTo(t *testing.T, path string, uid int) {
+	t.Helper()
+	args := []string{"chown", strconv.Itoa(uid), path}
+	if own != 0 {
+		args = append([]string{"sudo", "-n"}, args...)
+	}
+	if out, err := exec.CommandContext(testContext(t), args[0], args[1:]...).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
 }
 
 // become changes the uid of this process: the other user may not even read the
