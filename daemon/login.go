@@ -110,8 +110,11 @@ func (l *loginMarks) settle(ctx context.Context, outcome error, before, pin []by
 // PIN was tried.
 func (l *loginMarks) mayTry(ctx context.Context, t *hsm.Token, before, pin []byte) (state byte, err error) {
 	var m mark
-	if len(before) != len(m) {
+	if len(before) == 0 {
 		return markTrying, nil
+	}
+	if len(before) != len(m) { // nobody knows what it says
+		return 0, ErrLoginRefused
 	}
 	copy(m[:], before)
 	switch {

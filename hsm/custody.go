@@ -10,6 +10,8 @@ import (
 	"github.com/decred/dcrd/dcrec/secp256k1/v4"
 	secpecdsa "github.com/decred/dcrd/dcrec/secp256k1/v4/ecdsa"
 	"github.com/miekg/pkcs11"
+
+	"github.com/sigild/sigild/daemon/wipe"
 )
 
 // custody is what was found out about keys that come from elsewhere or go there.
@@ -34,7 +36,9 @@ func (k *Keys) CanExport() error { return k.custody.exportErr }
 // have in common, so that the key was never computed with outside the token.
 // scalar stays the caller's to wipe; the copy made for the token is wiped.
 func (k *Keys) ImportRoot(ctx context.Context, scalar *[32]byte) (Object, [65]byte, error) {
-	if !validScalar(scalar) {
+	valid := false
+	wipe.Do(func() { valid = validScalar(scalar) })
+	if !valid {
 		return Object{}, [65]byte{}, fmt.Errorf("%w: it must be 1 to n-1", ErrScalar)
 	}
 	if err := k.usable(); err != nil {

@@ -76,7 +76,7 @@ func healToken(h *faultHost) { h.token.ClearAll() }
 
 // tokenOutages: "relock" is the end of an unlock whose keys were lost.
 func tokenOutages() []deviceFault {
-	const away, fails, unusable, refused = "failing(tokenAway)", "degraded(tokenErrors)", "failing(tokenErrors)", "tokenUnavailable"
+	const away, fails, unusable, refused = "failing(tokenAway)", "degraded(tokenErrors)", "failing(tokenErrors)|failing(tokenProbe, tokenErrors)", "tokenUnavailable"
 	lost := func(name string, begin func(*faultHost)) deviceFault {
 		return deviceFault{device: "token", name: name, begin: begin}.seenAs("–", "ok", "ok", "ok", "relock")
 	}

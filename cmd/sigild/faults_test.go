@@ -50,6 +50,7 @@ func newFaultHost(t *testing.T, change ...func(*daemontest.Options)) *faultHost 
 	h.Config["token"] = "timeout = \"1s\"\nsessions = 4\nkeepers = 4"
 	h.Config["tpm"] = "timeout = \"1s\""
 	h.Config["kms"] = "timeout = \"200ms\"\nattempts = 1"
+	h.Config["limits"] = "changes_per_minute = 100000"
 	if err := h.WriteConfig(); err != nil {
 		t.Fatal(err)
 	}

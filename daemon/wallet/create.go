@@ -79,7 +79,7 @@ func (s *Service) Create(ctx context.Context, r *CreateRequest) (*Created, error
 			return s.create(ctx, r, key)
 		},
 		again: func(d *done) error {
-			return s.confirm(ctx, r.Repetition, r.event(d.Wallet, "ok"), r.PIN, usable)
+			return s.confirm(ctx, r.Repetition, r.event(d.Wallet, "ok"), r.PIN, s.usable)
 		}})
 	if err != nil {
 		return nil, err

@@ -60,13 +60,14 @@ func (s *Service) freezeAll(ctx context.Context, a Actor, after *seal.ID, budget
 		}
 		if len(ids) == 0 {
 			done.Next = nil
-			return done, nil
+			// What was frozen before this call may wait for the TPM's confirmation yet.
+			return done, s.Store.Settled(ctx)
 		}
 		if err := s.freezeThese(ctx, a, ids, done); err != nil {
 			return nil, err
 		}
 		if done.Next = &ids[len(ids)-1]; !time.Now().Before(end) {
-			return done, nil
+			return done, s.Store.Settled(ctx)
 		}
 	}
 }

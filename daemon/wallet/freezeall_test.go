@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sigild/sigild/daemon/guard"
 	"github.com/sigild/sigild/daemon/seal"
 	"github.com/sigild/sigild/daemon/wallet"
 )
@@ -145,5 +146,18 @@ func (b *bench) spoil(t *testing.T, id seal.ID) {
 	changed[len(changed)-1] ^= 1
 	if err := b.store.Replace(ctx, wallet.Change{Wallet: id, Prev: record, Next: changed}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// What an earlier call froze is not told as done before the TPM confirmed it.
+func TestFreezeAllWaitsForTheTPM(t *testing.T) {
+	b := newBench(t)
+	b.create(t, "r")
+	if _, err := b.FreezeAll(context.Background(), b.operator(), nil, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	b.Service.Store = unsettled{b.store}
+	if done, err := b.FreezeAll(context.Background(), b.operator(), nil, time.Minute); !errors.Is(err, guard.ErrUnconfirmed) {
+		t.Errorf("%+v, %v", done, err)
 	}
 }

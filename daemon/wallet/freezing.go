@@ -44,7 +44,9 @@ func (f *freezing) markAll() (done func(longer time.Duration)) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.every--
-		f.until = time.Now().Add(longer)
+		if until := time.Now().Add(longer); until.After(f.until) { // another's window stays
+			f.until = until
+		}
 	}
 }
 

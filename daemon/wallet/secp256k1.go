@@ -90,7 +90,9 @@ func checkKey(key []byte) (err error) {
 // publicOf gives the public key of a private one, uncompressed. libsecp256k1
 // multiplies in constant time.
 func publicOf(key *[32]byte) ([65]byte, error) {
-	return uncompressed(ethsecp.S256().ScalarBaseMult(key[:]))
+	var x, y *big.Int
+	wipe.Quiet(func() { x, y = ethsecp.S256().ScalarBaseMult(key[:]) })
+	return uncompressed(x, y)
 }
 
 // public gives t·P_h, uncompressed. libsecp256k1 multiplies in constant time.
