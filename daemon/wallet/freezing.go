@@ -44,9 +44,7 @@ func (f *freezing) markAll() (done func(longer time.Duration)) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.every--
-		if until := time.Now().Add(longer); until.After(f.until) { // another's window stays
-			f.until = until
-		}
+		f.until = time.Now().Add(longer)
 	}
 }
 
