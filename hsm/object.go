@@ -238,21 +238,30 @@ func (k *Keys) used(r *reference, err error) error {
 }
 
 // Destroy destroys the objects. It does so also when ctx has ended, for at most
-// the call timeout. An object that the token does not destroy loses its session:
-// that is closed, which destroys every object made in it, and those of others
-// there are lost too. Objects that are gone already are no error.
+// the call timeout, or twice that when every signing session hangs: any other will
+// do, and other objects are not to be lost for it. An object that the token does not
+// destroy loses its session: that is closed, which destroys every object made in it,
+// and those of others there are lost too. Objects that are gone already are no error.
 func (k *Keys) Destroy(ctx context.Context, objects ...Object) error {
 	ctx = context.WithoutCancel(ctx)
 	doomed := k.doom(objects)
 	if len(doomed) == 0 {
 		return nil
 	}
-	_, err := do(ctx, k.token.signing, "destroy session objects", work[struct{}]{
-		run: func(s *session) (struct{}, error) { return struct{}{}, k.destroyAll(s, doomed) },
-	})
+	err := k.destroyOn(ctx, k.token.signing, doomed)
+	if errors.Is(err, ErrHung) || errors.Is(err, errNoSession) {
+		err = k.destroyOn(ctx, k.token.keepers, doomed)
+	}
 	if err != nil {
 		k.condemn(doomed)
 	}
+	return err
+}
+
+func (k *Keys) destroyOn(ctx context.Context, p *pool, doomed []*reference) error {
+	_, err := do(ctx, p, "destroy session objects", work[struct{}]{
+		run: func(s *session) (struct{}, error) { return struct{}{}, k.destroyAll(s, doomed) },
+	})
 	return err
 }
 

@@ -2,6 +2,7 @@ package hsm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -36,6 +37,10 @@ func (p *pool) hung() (n int, since time.Time) {
 	return hungSince(watches, p.token.cfg.CallTimeout)
 }
 
+// errNoSession is returned for a call that found no session, so that the module
+// knows nothing of it.
+var errNoSession = errors.New("no free session")
+
 // take waits for a free session.
 func (p *pool) take(ctx context.Context) (*session, error) {
 	select {
@@ -57,7 +62,7 @@ func (p *pool) take(ctx context.Context) (*session, error) {
 	case <-p.token.closing:
 		return nil, ErrClosed
 	case <-ctx.Done():
-		return nil, fmt.Errorf("no free session: %w", ctx.Err())
+		return nil, fmt.Errorf("%w: %w", errNoSession, ctx.Err())
 	}
 }
 
