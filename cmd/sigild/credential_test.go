@@ -124,3 +124,13 @@ func TestCommandThatCannotAsk(t *testing.T) {
 		t.Errorf("%v: %s", err, out)
 	}
 }
+
+// systemd says nowhere that its units wait for the database in another place.
+func TestCheckConfigNamesTheUnitsPlace(t *testing.T) {
+	h := newHost(t)
+	code, said := command(t, h, "", "check-config")
+	if code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	mustContain(t, said, "the configuration is sound", h.Database(), "store-path.conf")
+}
