@@ -106,21 +106,22 @@ func newHealth(d *Daemon) *health {
 func (h *health) hurry() { tell(h.changed) }
 
 // findings lists everything that holds now.
-func (h *health) findings() []finding {
-	list := h.reported()
+func (h *health) findings() []finding { return append(h.reported(), h.doubts()...) }
+
+// reported are the conditions that the devices' supervision and the guard
+// report, and the failures of probes that neither they nor doubts explain.
+func (h *health) reported() []finding {
+	list := append(append(h.tokenFindings(), h.tpmFindings()...), h.guardFindings()...)
+	return append(list, h.unexplained(append(h.doubts(), list...))...)
+}
+
+func (h *health) doubts() (list []finding) {
 	for _, d := range []*doubt{h.token, h.source} {
 		if found, _ := d.look(); found != nil {
 			list = append(list, *found)
 		}
 	}
 	return list
-}
-
-// reported are the conditions that the devices' supervision and the guard
-// report, and the failures of probes that they do not explain.
-func (h *health) reported() []finding {
-	list := append(append(h.tokenFindings(), h.tpmFindings()...), h.guardFindings()...)
-	return append(list, h.unexplained(list)...)
 }
 
 // stateOf sums findings up.
