@@ -115,11 +115,15 @@ func (h *health) reported() []finding {
 	return append(list, h.unexplained(append(h.doubts(), list...))...)
 }
 
+// doubts are what requests met. Of a token that is not in service its supervision
+// says more: a request may have met the same fault a moment before.
 func (h *health) doubts() (list []finding) {
 	for _, d := range []*doubt{h.token, h.source} {
-		if found, _ := d.look(); found != nil {
-			list = append(list, *found)
+		found, _ := d.look()
+		if found == nil || d == h.token && h.daemon.lines.token.State().Phase != hsm.Ready {
+			continue
 		}
+		list = append(list, *found)
 	}
 	return list
 }

@@ -84,8 +84,8 @@ func TestP4KilledAtEachWrite(t *testing.T) {
 	}
 	for what, try := range v.operations() {
 		for n := 1; ; n += step {
-			trap := trapDisk(t, v.h, n)
-			before, err := v.try(try, 1000+n)
+			var trap *diskTrap
+			before, err := v.try(try, 1000+n, func() { trap = trapDisk(t, v.h, n) })
 			call := trap.release(t)
 			v.recovers(what, fmt.Sprintf("%s (%v), point %d: %s", what, err, n, call), before, err)
 			if call == "" {

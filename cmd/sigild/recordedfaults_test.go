@@ -270,6 +270,7 @@ func repeatedNonces(t *testing.T) ipctest.Recorded {
 
 func wrongSignatures(t *testing.T) ipctest.Recorded {
 	faults, module := faultyToken(t)
+	faults.LearnRoots()
 	h, _ := serving(t, module, custody())
 	return hooked(h, map[string]func(*testing.T){"the token signs wrongly once": func(*testing.T) { faults.WrongSignatures(1) }})
 }

@@ -255,7 +255,8 @@ func (f *Faults) RefuseTemplates() { f.t.Helper(); f.tell(true, "notemplates 1")
 // with a code; 0 lets them in again.
 func (f *Faults) RefuseCustody(code uint) { f.t.Helper(); f.tell(true, "nocreate %d", code) }
 
-// WrongSignatures spoils the next n ECDSA signatures.
+// WrongSignatures spoils the next n ECDSA signatures: after LearnRoots those by the
+// remembered keys, so that a probe of the daemon's own does not meet it.
 func (f *Faults) WrongSignatures(n int) { f.t.Helper(); f.tell(n < 0, "wrong %d", n) }
 
 // KeepRandom has the module keep the random bytes that the token gives; LastRandom

@@ -23,7 +23,8 @@
  *   notemplates B     keys with CKA_UNWRAP_TEMPLATE are refused
  *   nocreate CODE     C_CreateObject of private keys and AES keys returns CODE (0: it
  *                     does not)
- *   wrong N           the next N ECDSA signatures are wrong (-1: all)
+ *   wrong N           the next N ECDSA signatures are wrong (-1: all); after
+ *                     "learn 1", those by remembered keys alone
  *   keeprandom B      write the bytes of each C_GenerateRandom into the file
  *                     SIGILD_TEST_FAULTS.random, in the place of those before
  *   learn B           remember the values of session key pairs made from now on
@@ -318,7 +319,7 @@ static void spoil(ulong_t session, const unsigned char *digest, ulong_t size, un
 		return;
 	if (repeating && k != NULL)
 		sign_with_nonce_one(out, digest, k->d);
-	if (spend(&wrong))
+	if ((k != NULL || !learning) && spend(&wrong))
 		out[40] ^= 1;
 }
 
