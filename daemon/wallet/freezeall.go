@@ -17,9 +17,6 @@ const ByAll = "freezeAll"
 const (
 	everything = 256 // how many wallets FreezeAll reads at a time
 	atOnce     = 32  // and freezes at a time: they share transactions and steps of the anchor
-	// betweenCalls is how long all wallets stay refused until the next call for the
-	// rest of them.
-	betweenCalls = 10 * time.Second
 )
 
 // FreezeProgress is how far one call of FreezeAll came.
@@ -42,14 +39,8 @@ func (s *Service) FreezeAll(ctx context.Context, a Actor, after *seal.ID, budget
 func (s *Service) freezeAll(ctx context.Context, a Actor, after *seal.ID, budget time.Duration, atATime int) (_ *FreezeProgress, err error) {
 	end := time.Now().Add(budget)
 	done := &FreezeProgress{Next: after}
-	unmark := s.freezing.markAll()
-	defer func() {
-		if err == nil && done.Next != nil {
-			unmark(betweenCalls)
-		} else {
-			unmark(0)
-		}
-	}()
+	unmark := s.freezing.markAll(after)
+	defer func() { unmark(done.Next, err) }()
 	if err := s.lockEverybody(ctx, a.Peer); err != nil {
 		return nil, err
 	}

@@ -94,6 +94,37 @@ func TestFreezeAllStopsEverythingFirst(t *testing.T) {
 	}
 }
 
+// A freeze of all wallets that fails leaves another one, between two of its calls, as
+// it is: no wallet is used.
+func TestFreezeAllFailsBesideAnother(t *testing.T) {
+	b := newBench(t)
+	wallets := []seal.ID{b.create(t, "first").Info.Header.Wallet, b.create(t, "second").Info.Header.Wallet}
+	progress, err := b.FreezeAllBy(t.Context(), b.operator(), nil, 0, 1)
+	if err != nil || progress.Next == nil {
+		t.Fatalf("%+v, %v", progress, err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := b.FreezeAll(ended, b.operator(), nil, time.Hour); err == nil {
+		t.Fatal("a freeze whose caller went away did not fail")
+	}
+	refused := func(id seal.ID) bool {
+		_, err := b.sign(message(b, id, 0, goodPIN, [32]byte{1}))
+		return errors.Is(err, wallet.ErrFrozen)
+	}
+	for n, id := range wallets {
+		if !refused(id) {
+			t.Errorf("wallet %d is used", n)
+		}
+	}
+	if done, err := b.FreezeAllBy(t.Context(), b.operator(), progress.Next, time.Hour, 1); err != nil || done.Next != nil {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	if _, err := b.Unfreeze(t.Context(), b.operator(), wallets[0], wallet.ByAll); err != nil || refused(wallets[0]) {
+		t.Errorf("all are frozen and this one unfrozen: it is refused, %v", err)
+	}
+}
+
 // What FreezeAll froze can be told from what somebody froze for its own sake,
 // before or after it.
 func TestUnfreezeWhatFreezeAllFroze(t *testing.T) {
