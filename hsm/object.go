@@ -152,9 +152,9 @@ func (k *Keys) Unwrap(ctx context.Context, p Purpose, wrapped []byte) (Object, e
 	wipe.Do(func() { copy(own, wrapped) })
 	return do(ctx, k.token.keepers, "unwrap a key", work[Object]{
 		run: func(s *session) (Object, error) {
-			h, err := s.unwrap(k.mech, l.secret, own, w.template)
+			h, err := s.unwrapOrBlame(k.mech, l.secret, w, own)
 			if err != nil {
-				return Object{}, s.blame(k.mech, l.secret, w, err)
+				return Object{}, err
 			}
 			return made(s, h, w.spec.subject), nil
 		},
@@ -163,21 +163,33 @@ func (k *Keys) Unwrap(ctx context.Context, p Purpose, wrapped []byte) (Object, e
 	})
 }
 
-// blame finds out whether the wrapped key or the token is at fault. Tokens
-// answer a forged key with anything from CKR_WRAPPED_KEY_INVALID to
-// CKR_GENERAL_ERROR, so the code alone does not tell; a good wrapped key does.
-func (s *session) blame(mech uint, key objectHandle, w wrapKey, cause error) error {
-	if class := classOf(cause); (class != GiveUp && class != NewSession) || certain(codeOf(cause)) {
-		return cause
+// unwrapOrBlame unwraps, or finds out whether the wrapped key or the token is at
+// fault. Tokens answer a forged key with anything from CKR_WRAPPED_KEY_INVALID to
+// CKR_GENERAL_ERROR, so the code alone does not tell; a good wrapped key does, and
+// that the token refuses the other one before it and after it.
+func (s *session) unwrapOrBlame(mech uint, key objectHandle, w wrapKey, wrapped []byte) (objectHandle, error) {
+	h, err := s.unwrap(mech, key, wrapped, w.template)
+	if err == nil || !mayBeTheKey(err) {
+		return h, err
 	}
-	h, err := s.unwrap(mech, key, w.control, w.template)
-	if err != nil {
-		return cause
+	control, failed := s.unwrap(mech, key, w.control, w.template)
+	if failed != nil {
+		return 0, err
 	}
-	if err := s.destroy(h); err != nil {
-		return err
+	if err := s.destroy(control); err != nil {
+		return 0, err
 	}
-	return fmt.Errorf("%w: %v", ErrWrappedKey, cause)
+	if h, err = s.unwrap(mech, key, wrapped, w.template); err != nil && mayBeTheKey(err) {
+		return 0, fmt.Errorf("%w: %v", ErrWrappedKey, err)
+	}
+	return h, err
+}
+
+// mayBeTheKey reports whether a token may say this of a wrapped key that is not its
+// own.
+func mayBeTheKey(err error) bool {
+	class := classOf(err)
+	return (class == GiveUp || class == NewSession) && !certain(codeOf(err))
 }
 
 // HMACSHA512 computes HMAC-SHA512 of data, at most 1 MiB, under a secret. data

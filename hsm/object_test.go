@@ -1,6 +1,7 @@
 package hsm_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -274,9 +275,14 @@ func TestUnwrapBlamesTheRightOne(t *testing.T) {
 		}
 		instance.Faults.Clear("C_UnwrapKey")
 		instance.Faults.FailOnce("C_UnwrapKey", code)
-		if _, err := keys.Unwrap(t.Context(), hsm.Wrap, w.root); !errors.Is(err, hsm.ErrWrappedKey) {
-			t.Errorf("a wrapped key that is refused: %v", err)
+		if err := w.use(t.Context(), keys); err != nil {
+			t.Errorf("a token that refuses a good key once: %v", err)
 		}
+	}
+	forged := bytes.Clone(w.root)
+	forged[len(forged)/2] ^= 1
+	if _, err := keys.Unwrap(t.Context(), hsm.Wrap, forged); !errors.Is(err, hsm.ErrWrappedKey) {
+		t.Errorf("a forged key: %v", err)
 	}
 	if err := errors.Join(sign(t, keys, bystander), keys.Destroy(t.Context(), bystander)); err != nil {
 		t.Errorf("another caller's object: %v", err)

@@ -227,7 +227,7 @@ func TestSupervisorSeesTheTokenGoBesideAHangingCall(t *testing.T) {
 func TestLoginThatDoesNotReachTheToken(t *testing.T) {
 	instance := hsmtest.New(t, hsmtest.WithFaults())
 	cfg := instance.Config()
-	cfg.CallTimeout = 200 * time.Millisecond
+	cfg.CallTimeout = time.Second
 	token := instance.OpenWith(t, cfg)
 	for _, function := range []string{"C_OpenSession", "C_GetTokenInfo"} {
 		logins := instance.Faults.Calls("C_Login")

@@ -17,7 +17,7 @@ import (
 
 // quickKMS keeps a test of a KMS that does not answer short.
 func quickKMS() func(*daemontest.Options) {
-	return withConfig(map[string]string{"kms": "timeout = \"300ms\"\nattempts = 2"})
+	return withConfig(map[string]string{"kms": fmt.Sprintf("timeout = %q\nattempts = 2", kmsTimeout())})
 }
 
 // refusedCreation checks that one source of randomness stops a creation and

@@ -271,7 +271,7 @@ func TestTokenThatFailsCostsNoAttempt(t *testing.T) {
 	}{
 		{"C_UnwrapKey", deviceError, "tokenUnavailable"}, {"C_Sign", deviceError, "tokenUnavailable"},
 		{"C_SignInit", hostMemory, "tokenUnavailable"},
-		{"C_Sign", 0, "recordCorrupt"}, // says that it went well and gives zeros
+		{"C_Sign", 0, "recordCorrupt"}, // MACs are said to be made, and are zeros
 	} {
 		faults.Fail(fault.function, fault.code)
 		_, err := tryPIN(t, c, w.WalletID, rightPIN)

@@ -50,7 +50,7 @@ func TestTokenGoesBesideAHangingCall(t *testing.T) {
 	start(t, h.Host)
 	c := dial(t, h.Socket)
 	w := create(t, c, "1")
-	h.token.HangTimes(signing, 1)
+	h.token.HangTimes("C_UnwrapKey", 1) // which no probe calls
 	_, err := tryPIN(t, c, w.WalletID, rightPIN)
 	wantReason(t, err, "timeout")
 	h.token.Vanish()

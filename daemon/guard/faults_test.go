@@ -301,7 +301,7 @@ func (c *slowCounter) Increment(ctx context.Context) (uint64, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.count++
-	<-time.After(20 * time.Millisecond)
+	<-time.After(200 * time.Millisecond)
 	return c.Counter.Increment(ctx)
 }
 

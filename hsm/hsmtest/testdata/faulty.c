@@ -5,7 +5,8 @@
  * "ok" and a number. Up to the line "go" they are read before the module answers
  * its first call; afterwards a thread reads them.
  *
- *   fail F CODE N     the function does nothing and returns CODE, N times (-1: for ever)
+ *   fail F CODE N     the function does nothing and returns CODE, N times (-1: for ever);
+ *                     C_Sign that returns 0 so is not one by ECDSA: see "wrong"
  *   after F CODE N    the same, but SoftHSM has done the work
  *   hang F N          the next N calls (-1: all) wait until the function is cleared
  *   spare F N         the next N calls do neither of these
@@ -449,8 +450,14 @@ static void wait_ms(long ms)
 		nanosleep(&t, NULL);
 }
 
-/* before decides, under the mutex, whether the call goes on. */
-static int before(int i, ulong_t *rv)
+/* signs_by_ecdsa reports whether the session has begun an ECDSA signature. */
+static int signs_by_ecdsa(ulong_t session)
+{
+	return begun[begin(session)].mechanism == CKM_ECDSA;
+}
+
+/* before decides, under the mutex, whether the call, of this first argument, goes on. */
+static int before(int i, ulong_t first, ulong_t *rv)
 {
 	struct fault *f = &faults[i];
 	ulong_t epoch = f->epoch;
@@ -470,7 +477,7 @@ static int before(int i, ulong_t *rv)
 		if (spend(&f->hangs))
 			while (f->epoch == epoch)
 				pthread_cond_wait(&cleared, &mutex);
-		if (spend(&f->fails))
+		if (!(i == F_Sign && f->code == CKR_OK && signs_by_ecdsa(first)) && spend(&f->fails))
 			return *rv = f->code, 0;
 	}
 	if (absent && (has_slot(i) || (i > F_CloseAllSessions && i != F_WaitForSlotEvent) || i == F_CloseSession))
@@ -587,7 +594,7 @@ static ulong_t pass(int i, ulong_t a, ulong_t b, ulong_t c, ulong_t d, ulong_t e
 	int go, teach;
 
 	pthread_mutex_lock(&mutex);
-	go = before(i, &rv);
+	go = before(i, a, &rv);
 	if (go && has_slot(i))
 		a -= offset;
 	if (go && (has_mechanism(i) || i == F_GetMechanismInfo)) {
