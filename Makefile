@@ -66,7 +66,7 @@ soak: deps ## 8 clients and a random device fault every second, for 5 minutes; w
 	$(GO) test -count=1 -timeout 20m -run '^TestFaultsUnderLoad$$' ./cmd/sigild -v -soak 5m -write-faults
 
 lint: ## gofmt, vet, staticcheck, shellcheck where it is installed
-	@test -z "$$(gofmt -l . | tee /dev/stderr)"
+	@test -z "$$(gofmt -l . | tee -a /dev/stderr)"
 	$(GO) vet $(PACKAGES) ./testdata/demo
 	$(GO) run $(STATICCHECK) $(PACKAGES) ./testdata/demo
 	$(GO) mod tidy -diff

@@ -70,14 +70,7 @@ func TestSupervisorTakesALateRefusal(t *testing.T) {
 		return s.supervisor.State().Failed > 6
 	})
 	s.Faults.ClearAll()
-	err := <-s.ended
-	s.ended <- nil
-	if !errors.Is(err, hsm.ErrPINIncorrect) {
-		t.Errorf("Run: %v", err)
-	}
-	if n := s.Faults.Calls("C_Login") - logins; n != 1 {
-		t.Errorf("%d log-ins", n)
-	}
+	s.endsRefused(t, logins+1)
 }
 
 // Answers that do not say whether the PIN was judged may be counted by the token. A
@@ -90,14 +83,7 @@ func TestUnclearLoginsWithAnotherPIN(t *testing.T) {
 	s.Faults.Fail("C_Login", 0x80000123)
 	s.Faults.LogOut()
 	s.untilNot(t, hsm.Ready)
-	err := <-s.ended
-	s.ended <- nil
-	if !errors.Is(err, hsm.ErrPINIncorrect) {
-		t.Errorf("Run: %v", err)
-	}
-	if n := s.Faults.Calls("C_Login") - logins; n != 3 {
-		t.Errorf("%d log-ins", n)
-	}
+	s.endsRefused(t, logins+3)
 }
 
 // With the PIN that the token took the pauses between such log-ins grow.

@@ -193,6 +193,20 @@ func TestSupervisorWaitsForATokenThatIsNotThere(t *testing.T) {
 	}
 }
 
+// endsRefused wants the supervision to end by a refused PIN, after so many log-ins in
+// all.
+func (s *supervised) endsRefused(t *testing.T, logins int) {
+	t.Helper()
+	err := <-s.ended
+	s.ended <- nil
+	if !errors.Is(err, hsm.ErrPINIncorrect) {
+		t.Errorf("Run: %v", err)
+	}
+	if n := s.Faults.Calls("C_Login"); n != logins {
+		t.Errorf("%d log-ins, want %d", n, logins)
+	}
+}
+
 // One refusal of the PIN ends all log-ins for good.
 func TestSupervisorEndsWithARefusedPIN(t *testing.T) {
 	s := supervise(t, nil)
@@ -201,14 +215,7 @@ func TestSupervisorEndsWithARefusedPIN(t *testing.T) {
 	before := s.Faults.Calls("C_Login")
 	s.Faults.LogOut()
 	s.untilNot(t, hsm.Ready)
-	err := <-s.ended
-	s.ended <- nil
-	if !errors.Is(err, hsm.ErrPINIncorrect) {
-		t.Errorf("Run: %v", err)
-	}
-	if n := s.Faults.Calls("C_Login") - before; n != 1 {
-		t.Errorf("%d log-ins", n)
-	}
+	s.endsRefused(t, before+1)
 	if _, err := s.supervisor.Connection(t.Context()); !errors.Is(err, hsm.ErrUnavailable) {
 		t.Errorf("Connection: %v", err)
 	}

@@ -238,12 +238,7 @@ func TestP5RelayChangesKeys(t *testing.T) {
 		"whether it may go again": {"exportable", `true`, bring},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := &ipctest.Relay{Request: func(method string, m ipctest.Message) bool {
-				if method != ipc.MethodPinKey {
-					m["params"] = changed(t, m["params"], attack.member, attack.value)
-				}
-				return true
-			}}
+			r := altering(t, attack.member, attack.value)
 			wantReason(t, attack.ask(dialSealed(t, h, r.Serve(t, h.Socket))), ipc.ReasonSealedPINInvalid)
 		})
 	}

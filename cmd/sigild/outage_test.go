@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sigild/sigild/daemon"
 	"github.com/sigild/sigild/daemon/daemontest"
 	"github.com/sigild/sigild/daemon/entropy/kmstest"
 	"github.com/sigild/sigild/hsm/hsmtest"
@@ -162,12 +161,7 @@ func TestRefusedPINEndsTheDaemon(t *testing.T) {
 	putPIN(t, h, falsePIN(h, 1))
 	before := faults.Calls("C_Login")
 	faults.LogOut()
-	_, _ = c.CreateWallet(testContext(t), ipc.CreateWalletParams{RequestID: "2", Owner: "alice", PIN: ipc.Secret(rightPIN)})
-	err := h.Wait(testContext(t))
-	var exit *daemontest.ExitError
-	if !errors.As(err, &exit) || exit.Code != daemon.ExitConfig {
-		t.Fatalf("sigild ended with %v", err)
-	}
+	endsRefused(t, h, c)
 	if tries := faults.Calls("C_Login") - before; tries != 1 {
 		t.Errorf("%d log-ins", tries)
 	}

@@ -161,6 +161,16 @@ func changed(t *testing.T, params json.RawMessage, name, value string) json.RawM
 	return out
 }
 
+// altering is a relay that replaces one member of each request but those for the key.
+func altering(t *testing.T, name, value string) *ipctest.Relay {
+	return &ipctest.Relay{Request: func(method string, m ipctest.Message) bool {
+		if method != ipc.MethodPinKey {
+			m["params"] = changed(t, m["params"], name, value)
+		}
+		return true
+	}}
+}
+
 // TestP5RelayChangesRequests: the daemon refuses what the PIN was not sealed
 // for, and charges nothing.
 func TestP5RelayChangesRequests(t *testing.T) {
@@ -202,12 +212,7 @@ func TestP5RelayChangesRequests(t *testing.T) {
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := &ipctest.Relay{Request: func(method string, m ipctest.Message) bool {
-				if method != ipc.MethodPinKey {
-					m["params"] = changed(t, m["params"], attack.member, attack.value)
-				}
-				return true
-			}}
+			r := altering(t, attack.member, attack.value)
 			wantReason(t, attack.ask(dialSealed(t, h, r.Serve(t, h.Socket))), ipc.ReasonSealedPINInvalid)
 		})
 	}

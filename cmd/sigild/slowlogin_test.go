@@ -57,6 +57,18 @@ func TestLoginsThatComeToNoSession(t *testing.T) {
 	}
 }
 
+// endsRefused has sigild meet that it is logged out, and wants it to end as one that
+// is not restarted.
+func endsRefused(t *testing.T, h *daemontest.Host, c *ipc.Client) {
+	t.Helper()
+	_, _ = c.CreateWallet(testContext(t), ipc.CreateWalletParams{RequestID: "2", Owner: "alice", PIN: ipc.Secret(rightPIN)})
+	err := h.Wait(testContext(t))
+	var exit *daemontest.ExitError
+	if !errors.As(err, &exit) || exit.Code != daemon.ExitConfig {
+		t.Fatalf("sigild ended with %v", err)
+	}
+}
+
 // TestUnclearLoginsWithAnotherPIN changes the PIN to a wrong one under a daemon whose
 // token answers log-ins with a code that says nothing: two may be counted, and no more.
 func TestUnclearLoginsWithAnotherPIN(t *testing.T) {
@@ -69,12 +81,7 @@ func TestUnclearLoginsWithAnotherPIN(t *testing.T) {
 	faults.Fail("C_Login", 0x80000123)
 	before := faults.Calls("C_Login")
 	faults.LogOut()
-	_, _ = c.CreateWallet(testContext(t), ipc.CreateWalletParams{RequestID: "2", Owner: "alice", PIN: ipc.Secret(rightPIN)})
-	err := h.Wait(testContext(t))
-	var exit *daemontest.ExitError
-	if !errors.As(err, &exit) || exit.Code != daemon.ExitConfig {
-		t.Fatalf("sigild ended with %v", err)
-	}
+	endsRefused(t, h, c)
 	if n := faults.Calls("C_Login") - before; n != 2 {
 		t.Errorf("%d log-ins", n)
 	}

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"path/filepath"
 	"sync"
@@ -140,7 +139,7 @@ func (t *Tap) client(c net.Conn) {
 	}
 	defer t.leave(c)
 	for {
-		command, err := readTPM(c)
+		command, err := tpmtest.ReadMessage(c)
 		if err != nil {
 			return
 		}
@@ -191,21 +190,5 @@ func (t *Tap) forward(command []byte) (response []byte, err error) {
 	if _, err := c.Write(command); err != nil {
 		return nil, err
 	}
-	return readTPM(c)
-}
-
-// readTPM reads one command or response: tag (2 bytes), size of all (4), code
-// (4), the rest (TPM 2.0 Part 1, section 18).
-func readTPM(r io.Reader) ([]byte, error) {
-	header := make([]byte, 10)
-	if _, err := io.ReadFull(r, header); err != nil {
-		return nil, err
-	}
-	size := binary.BigEndian.Uint32(header[2:])
-	if size < 10 || size > 4096 {
-		return nil, io.ErrUnexpectedEOF
-	}
-	message := append(header, make([]byte, size-10)...)
-	_, err := io.ReadFull(r, message[10:])
-	return message, err
+	return tpmtest.ReadMessage(c)
 }

@@ -75,7 +75,7 @@ func (p *Tap) serve(listener net.Listener, running *sync.WaitGroup) {
 func (p *Tap) client(c net.Conn) {
 	defer func() { _ = c.Close() }()
 	for {
-		command, err := readMessage(c)
+		command, err := ReadMessage(c)
 		if err != nil {
 			return
 		}
@@ -106,7 +106,7 @@ func (p *Tap) forward(command []byte) []byte {
 	if _, err := c.Write(command); err != nil {
 		return nil
 	}
-	response, err := readMessage(c)
+	response, err := ReadMessage(c)
 	if err != nil {
 		return nil
 	}
@@ -116,8 +116,9 @@ func (p *Tap) forward(command []byte) []byte {
 	return response
 }
 
-// readMessage reads a command or a response; bytes 2 to 5 are its size.
-func readMessage(r io.Reader) ([]byte, error) {
+// ReadMessage reads one command or response: tag (2 bytes), size of all (4), code (4),
+// the rest (TPM 2.0 Part 1, section 18). It takes at most 4,096 bytes.
+func ReadMessage(r io.Reader) ([]byte, error) {
 	header := make([]byte, 10)
 	if _, err := io.ReadFull(r, header); err != nil {
 		return nil, err
