@@ -53,8 +53,8 @@ func walletMethods() []walletMethod {
 
 		own(ipc.MethodChangePIN, "Seals a wallet under a new PIN.", (*Daemon).changePIN),
 		own(ipc.MethodUnlock, "Checks the PIN once and lets a wallet sign without it, for as long as the terms say.", (*Daemon).unlock),
-		own(ipc.MethodLock, "Ends the caller's unlock of a wallet. It is no error when there is none.", (*Daemon).lock),
-		own(ipc.MethodLockAll, "Ends every unlock of the caller; called by an operator, everybody's.", (*Daemon).lockAll),
+		own(ipc.MethodLock, "Ends the caller's unlock of a wallet, also one that is being made, and answers once nothing signs by it. It is no error when there is none.", (*Daemon).lock),
+		own(ipc.MethodLockAll, "Ends every unlock of the caller, as sigild_lock does; called by an operator, everybody's.", (*Daemon).lockAll),
 
 		own(ipc.MethodSignTransaction, "Signs a transaction of type 0 to 4.", (*Daemon).signTransaction),
 		own(ipc.MethodSignMessage, "Signs a message (EIP-191, version 0x45).", (*Daemon).signMessage),

@@ -38,6 +38,7 @@ var unshown = causesOf(
 			ipc.MethodSignUserOperation, ipc.MethodSignBatch}, signByUnlock...)...),
 	notShown("keyGone", "the keys of a record can only go while sigild is down, and its start ends all unlocks: unlockRequired comes first", signByUnlock...),
 	notShown("overloaded", "it is for PIN checks, sealed PINs and changes, and these methods take no PIN and change nothing", signByUnlock...),
+	notShown("unlockRequired", "a lock must come between two steps of an unlock; TestLockBesideAnUnlockUnderWay has it so", ipc.MethodUnlock),
 	notShown("timeout", "no fault here holds up what it waits for, if anything; timeout.txt shows the reason with methods that take a PIN",
 		ipc.MethodStatus, ipc.MethodPinKey, ipc.MethodFreezeAll),
 )

@@ -7,9 +7,10 @@ import (
 	"github.com/sigild/sigild/daemon/seal"
 )
 
-// Lock ends the peer's unlock of a wallet; true when there was one.
+// Lock ends the peer's unlock of a wallet, also one that is being made; true when
+// there was one.
 func (s *Service) Lock(ctx context.Context, peer Peer, wallet seal.ID) (bool, error) {
-	if !s.end(ctx, unlockKey{wallet, peer.UID}, ErrUnlockRequired) {
+	if s.lock(ctx, only(unlockKey{wallet, peer.UID})) == 0 {
 		return false, nil
 	}
 	return true, s.audit(ctx, Event{Action: "lock", Peer: peer, Wallet: wallet, Result: "ok"})
@@ -17,20 +18,25 @@ func (s *Service) Lock(ctx context.Context, peer Peer, wallet seal.ID) (bool, er
 
 // LockAll ends every unlock of the peer, or of everybody, and says how many.
 func (s *Service) LockAll(ctx context.Context, peer Peer, everybody bool) (int, error) {
-	ended := s.unlocks.takeOut(func(uid uint32) bool { return everybody || uid == peer.UID })
-	s.finish(ctx, ErrUnlockRequired, ended...)
-	return len(ended), s.audit(ctx, lockedAll(peer, len(ended), "asked"))
+	ended := s.lock(ctx, func(key unlockKey) bool { return everybody || key.uid == peer.UID })
+	return ended, s.audit(ctx, lockedAll(peer, ended, "asked"))
 }
 
 // LockUIDs ends every unlock of the uids that match, whom the configuration does
 // not let in any more. One line tells of all of them, if there are any.
 func (s *Service) LockUIDs(ctx context.Context, by Peer, match func(uid uint32) bool) (int, error) {
-	ended := s.unlocks.takeOut(match)
-	s.finish(ctx, ErrUnlockRequired, ended...)
-	if len(ended) == 0 {
+	ended := s.lock(ctx, func(key unlockKey) bool { return match(key.uid) })
+	if ended == 0 {
 		return 0, nil
 	}
-	return len(ended), s.audit(ctx, lockedAll(by, len(ended), "not allowed any more"))
+	return ended, s.audit(ctx, lockedAll(by, ended, "not allowed any more"))
+}
+
+// lock ends the unlocks that match, and those that are being made, and says how many
+// there were.
+func (s *Service) lock(ctx context.Context, match func(unlockKey) bool) int {
+	s.unlocks.lock(match)
+	return s.end(ctx, ErrUnlockRequired, match)
 }
 
 // CloseUnlocks ends every unlock for good, and lets nobody make another: who asks
@@ -38,15 +44,16 @@ func (s *Service) LockUIDs(ctx context.Context, by Peer, match func(uid uint32) 
 // function that it gives waits for those under way, wipes the keys, and writes
 // one line, if there was any unlock.
 func (s *Service) CloseUnlocks(reason error) (finish func(ctx context.Context, by Peer) error) {
-	ended := s.unlocks.close(reason)
-	for _, u := range ended {
-		u.stop(reason)
-	}
+	s.unlocks.close(reason)
+	ended, others := s.unlocks.takeOut(func(unlockKey) bool { return true })
+	stopAll(reason, ended)
+	stopAll(reason, others)
 	return func(ctx context.Context, by Peer) error {
+		wiped := s.wipeOut(reason, ended...)
+		await(others)
 		if len(ended) == 0 {
 			return nil
 		}
-		wiped := wipeOut(reason, ended...)
 		defer s.destroy(ctx, wiped) // last: at a stop the log-out does it too
 		return s.audit(ctx, lockedAll(by, len(ended), reason.Error()))
 	}
@@ -65,46 +72,55 @@ func (s *Service) UnlocksOfOne() int { return s.unlocks.mostOfOne() }
 // endWallet ends every unlock of a wallet, whoever holds it: it was frozen or
 // deleted, or its PIN was changed.
 func (s *Service) endWallet(ctx context.Context, wallet seal.ID) {
-	for _, key := range s.unlocks.keys() {
-		if key.wallet == wallet {
-			s.end(ctx, key, ErrUnlockRequired)
-		}
-	}
+	s.end(ctx, ErrUnlockRequired, func(key unlockKey) bool { return key.wallet == wallet })
 }
 
-// end takes an unlock out and destroys its keys once no signature uses them.
-func (s *Service) end(ctx context.Context, key unlockKey, reason error) bool {
-	u := s.unlocks.remove(key, nil)
-	if u != nil {
-		s.finish(ctx, reason, u)
-	}
-	return u != nil
+// only matches one unlock.
+func only(key unlockKey) func(unlockKey) bool {
+	return func(other unlockKey) bool { return other == key }
+}
+
+// end takes the unlocks that match out and destroys their keys once no signature uses
+// them. Where somebody else is doing that with one that matches, it waits for the
+// signatures too: when it returns, none by any of them is under way.
+func (s *Service) end(ctx context.Context, reason error, match func(unlockKey) bool) int {
+	ended, others := s.unlocks.takeOut(match)
+	stopAll(reason, others)
+	s.finish(ctx, reason, ended...)
+	await(others)
+	return len(ended)
 }
 
 // endThis ends u unless another unlock has taken its place.
 func (s *Service) endThis(ctx context.Context, key unlockKey, u *unlock, reason error) {
-	if s.unlocks.remove(key, u) != nil {
+	if s.unlocks.remove(key, u) {
 		s.finish(ctx, reason, u)
 	}
 }
 
 // finish ends unlocks that were taken out.
 func (s *Service) finish(ctx context.Context, reason error, ended ...*unlock) {
-	s.destroy(ctx, wipeOut(reason, ended...))
+	s.destroy(ctx, s.wipeOut(reason, ended...))
 }
 
 // wipeOut stops all of the unlocks, then waits for the signatures under way and
 // wipes the tweaks. It gives the session objects that are left.
-func wipeOut(reason error, ended ...*unlock) (left []Object) {
+func (s *Service) wipeOut(reason error, ended ...*unlock) (left []Object) {
+	stopAll(reason, ended)
+	await(ended)
 	for _, u := range ended {
-		u.stop(reason)
-	}
-	for _, u := range ended {
-		u.using.Wait()
 		u.keys.wipe()
 		left = append(left, u.held.held...)
 	}
+	s.unlocks.gone(ended...)
 	return left
+}
+
+// await waits for the signatures under way by unlocks that were stopped.
+func await(ended []*unlock) {
+	for _, u := range ended {
+		u.using.Wait()
+	}
 }
 
 // destroy removes session objects also for a caller that is gone. A failure
@@ -113,10 +129,19 @@ func (s *Service) destroy(ctx context.Context, left []Object) {
 	_ = s.Token.Destroy(context.WithoutCancel(ctx), left...)
 }
 
-// stop lets no further signature use the unlock.
+func stopAll(reason error, ended []*unlock) {
+	for _, u := range ended {
+		u.stop(reason)
+	}
+}
+
+// stop lets no further signature use the unlock. The first reason stays.
 func (u *unlock) stop(reason error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	if u.ended != nil {
+		return
+	}
 	u.ended = reason
 	u.timer.Stop()
 	if u.hangup != nil {

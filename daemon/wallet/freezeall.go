@@ -64,12 +64,11 @@ func (s *Service) freezeAll(ctx context.Context, a Actor, after *seal.ID, budget
 }
 
 func (s *Service) lockEverybody(ctx context.Context, by Peer) error {
-	ended := s.unlocks.takeOut(func(uint32) bool { return true })
-	s.finish(ctx, ErrUnlockRequired, ended...)
-	if len(ended) == 0 {
+	ended := s.lock(ctx, func(unlockKey) bool { return true })
+	if ended == 0 {
 		return nil
 	}
-	return s.audit(ctx, lockedAll(by, len(ended), "all wallets are being frozen"))
+	return s.audit(ctx, lockedAll(by, ended, "all wallets are being frozen"))
 }
 
 // freezeThese freezes several wallets at a time. After a fault it begins no more.

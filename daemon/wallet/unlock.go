@@ -33,13 +33,13 @@ func (s *Service) Unlock(ctx context.Context, r *UnlockRequest) (*Unlocked, erro
 	if !r.Terms.AnyClient && r.Peer.Connection == nil {
 		return nil, &FieldError{"bind", "this client has no connection to bind to"}
 	}
-	release, err := s.unlocks.reserve(unlockKey{r.Wallet, r.Peer.UID})
+	making, release, err := s.unlocks.reserve(unlockKey{r.Wallet, r.Peer.UID})
 	if err != nil {
 		return nil, err
 	}
 	defer release()
 	attempts, err := s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, s.ready(r.check), func(o *opened) error {
-		return s.hold(ctx, r, o)
+		return s.hold(ctx, r, making, o)
 	})
 	if err != nil {
 		return nil, errors.Join(err, s.refused(ctx, r.event(reasonOf(err))))
@@ -62,14 +62,14 @@ func (r *UnlockRequest) check(p *seal.Parsed) error {
 
 // hold brings the keys into the token, writes the line of the unlock and enters
 // it.
-func (s *Service) hold(ctx context.Context, r *UnlockRequest, o *opened) (err error) {
+func (s *Service) hold(ctx context.Context, r *UnlockRequest, m *making, o *opened) (err error) {
 	held := &objects{token: s.Token}
 	k, err := s.unwrapKeys(ctx, held, o.Header, o.wrapped, r.Terms.Accounts)
 	if err == nil {
 		err = s.audit(ctx, r.event("ok"))
 	}
 	if err == nil {
-		err = s.enter(ctx, r, held, k)
+		err = s.enter(ctx, r, m, held, k)
 	}
 	if err != nil {
 		k.wipe()
@@ -79,7 +79,7 @@ func (s *Service) hold(ctx context.Context, r *UnlockRequest, o *opened) (err er
 }
 
 // enter makes the unlock known, in the place of one that the peer held before.
-func (s *Service) enter(ctx context.Context, r *UnlockRequest, held *objects, k keyring) error {
+func (s *Service) enter(ctx context.Context, r *UnlockRequest, m *making, held *objects, k keyring) error {
 	u := &unlock{peer: r.Peer, terms: r.Terms, until: time.Now().Add(r.Terms.Duration), held: held, keys: k, left: r.Terms.Signatures}
 	if !r.Terms.AnyTotal {
 		u.allowed = new(big.Int)
@@ -88,10 +88,10 @@ func (s *Service) enter(ctx context.Context, r *UnlockRequest, held *objects, k 
 		}
 	}
 	key := unlockKey{r.Wallet, r.Peer.UID}
-	s.end(ctx, key, ErrUnlockRequired)
+	s.end(ctx, ErrUnlockRequired, only(key))
 	u.mu.Lock() // whoever ends it waits until it is whole
 	defer u.mu.Unlock()
-	if err := s.unlocks.enter(key, u); err != nil {
+	if err := s.unlocks.enter(m, key, u); err != nil {
 		return err
 	}
 	background := context.WithoutCancel(ctx)

@@ -163,9 +163,13 @@ func TestUnlockEnds(t *testing.T) {
 // awaitLocked waits until no wallet is unlocked and the token is empty.
 func (b *bench) awaitLocked(t *testing.T) error {
 	t.Helper()
+	return b.awaitThat(func() bool { return b.Unlocks() == 0 && b.objectsLeft() == nil })
+}
+
+func (b *bench) awaitThat(holds func() bool) error {
 	deadline, tick := time.After(10*time.Second), time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for b.Unlocks() != 0 || b.objectsLeft() != nil {
+	for !holds() {
 		select {
 		case <-tick.C:
 		case <-deadline:

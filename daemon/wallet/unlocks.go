@@ -38,10 +38,18 @@ type unlocks struct {
 	places     map[unlockKey]int // held or being made: the one that is replaced and the next share a place
 	taken      map[uint32]int    // places by uid
 	held       map[unlockKey]*unlock
+	making     map[*making]unlockKey
+	ending     map[*unlock]unlockKey // taken out, and signatures by them may be under way
+}
+
+// making is an unlock that is being made.
+type making struct {
+	locked bool // somebody locked the wallet meanwhile
 }
 
 func newUnlocks(most, mostPerUID int) *unlocks {
-	return &unlocks{most: most, mostPerUID: mostPerUID, places: map[unlockKey]int{}, taken: map[uint32]int{}, held: map[unlockKey]*unlock{}}
+	return &unlocks{most: most, mostPerUID: mostPerUID, places: map[unlockKey]int{}, taken: map[uint32]int{},
+		held: map[unlockKey]*unlock{}, making: map[*making]unlockKey{}, ending: map[*unlock]unlockKey{}}
 }
 
 type unlockKey struct {
@@ -88,19 +96,22 @@ func (s *Service) signUnlocked(ctx context.Context, r *SignRequest) ([]*Signed, 
 
 // reserve counts a place for an unlock that is being made, unless it has the place
 // of one that it replaces.
-func (l *unlocks) reserve(key unlockKey) (release func(), err error) {
+func (l *unlocks) reserve(key unlockKey) (m *making, release func(), err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed != nil {
-		return nil, l.closed
+		return nil, nil, l.closed
 	}
 	if l.places[key] == 0 && (len(l.places) >= l.most || l.taken[key.uid] >= l.mostPerUID) {
-		return nil, ErrTooManyUnlocks
+		return nil, nil, ErrTooManyUnlocks
 	}
 	l.take(key)
-	return func() {
+	m = &making{}
+	l.making[m] = key
+	return m, func() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
+		delete(l.making, m)
 		l.leave(key)
 	}, nil
 }
@@ -122,11 +133,16 @@ func (l *unlocks) leave(key unlockKey) {
 	}
 }
 
-func (l *unlocks) enter(key unlockKey, u *unlock) error {
+// enter makes an unlock known, unless the wallet was locked while it was made: who
+// locks must not find it unlocked afterwards.
+func (l *unlocks) enter(m *making, key unlockKey, u *unlock) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed != nil {
 		return l.closed
+	}
+	if m.locked {
+		return ErrUnlockRequired
 	}
 	l.held[key] = u
 	l.take(key)
@@ -149,45 +165,68 @@ func (l *unlocks) missing() error {
 	return ErrUnlockRequired
 }
 
-// remove takes the unlock at key out; with only set, no other than that.
-func (l *unlocks) remove(key unlockKey, only *unlock) *unlock {
+// remove takes u out, unless another has taken its place.
+func (l *unlocks) remove(key unlockKey, u *unlock) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	u := l.held[key]
-	if u == nil || (only != nil && u != only) {
-		return nil
+	if l.held[key] != u {
+		return false
 	}
 	l.drop(key)
-	return u
+	return true
 }
 
-// takeOut takes the unlocks of the uids that match out.
-func (l *unlocks) takeOut(match func(uid uint32) bool) (out []*unlock) {
+// takeOut takes the unlocks that match out. Others that match, which somebody else
+// took out, may still sign: these it gives apart.
+func (l *unlocks) takeOut(match func(unlockKey) bool) (out, others []*unlock) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	for u, key := range l.ending {
+		if match(key) {
+			others = append(others, u)
+		}
+	}
 	for key, u := range l.held {
-		if match(key.uid) {
+		if match(key) {
 			l.drop(key)
 			out = append(out, u)
 		}
 	}
-	return out
+	return out, others
 }
 
-// close takes all unlocks out and lets none in any more. The first reason stays.
-func (l *unlocks) close(reason error) (out []*unlock) {
+// lock keeps those that match and are being made from being entered.
+func (l *unlocks) lock(match func(unlockKey) bool) {
 	l.mu.Lock()
+	defer l.mu.Unlock()
+	for m, key := range l.making {
+		m.locked = m.locked || match(key)
+	}
+}
+
+// close lets no unlock in any more. The first reason stays.
+func (l *unlocks) close(reason error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	if l.closed == nil {
 		l.closed = reason
 	}
-	l.mu.Unlock()
-	return l.takeOut(func(uint32) bool { return true })
 }
 
-// drop forgets an unlock. The caller holds mu.
+// drop takes an unlock out. The caller holds mu.
 func (l *unlocks) drop(key unlockKey) {
+	l.ending[l.held[key]] = key
 	delete(l.held, key)
 	l.leave(key)
+}
+
+// gone forgets unlocks that were taken out, once no signature by them is under way.
+func (l *unlocks) gone(ended ...*unlock) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, u := range ended {
+		delete(l.ending, u)
+	}
 }
 
 func (l *unlocks) keys() []unlockKey {
