@@ -187,15 +187,19 @@ func (s *session) isWrapCanary(mech uint, key objectHandle, w wrapKey, c canary)
 }
 
 // isTransitCanary decrypts the canary. A token that refuses the ciphertext must
-// still be able to encrypt, and refuse it again after that, or it is the token that
-// is at fault.
+// decrypt another, and refuse the first again after that, or it is the token that is
+// at fault.
 func (s *session) isTransitCanary(key objectHandle, c canary) (bool, error) {
 	if len(c.first) != gcmNonceSize || len(c.second) != len(fingerprintLabel)+gcmTagSize {
 		return false, nil
 	}
 	text, err := s.gcm(false, key, c.first, c.second)
 	if err != nil && mayBeTheKey(err) {
-		if _, failed := s.transitCanary(key); failed != nil {
+		control, failed := s.transitCanary(key)
+		if failed == nil {
+			_, failed = s.gcm(false, key, control.first, control.second)
+		}
+		if failed != nil {
 			return false, err
 		}
 		if text, err = s.gcm(false, key, c.first, c.second); err != nil && mayBeTheKey(err) {

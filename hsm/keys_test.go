@@ -121,20 +121,23 @@ func TestGenerationsAndInstallationsAreApart(t *testing.T) {
 	}
 }
 
-// A call that fails once is no proof of another key, which would stop a start.
-func TestFingerprintsWhileTheTokenFailsOnce(t *testing.T) {
+// A call that fails, once or always, is no proof of another key, which would stop a
+// start.
+func TestFingerprintsWhileTheTokenFails(t *testing.T) {
 	instance, _, keys := faulty(t, 1, 1)
 	for _, p := range hsm.Purposes() {
 		fp, err := keys.MakeFingerprint(t.Context(), p)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, function := range []string{"C_UnwrapKey", "C_Decrypt", "C_Sign"} {
-			instance.Faults.FailOnce(function, pkcs11.CKR_GENERAL_ERROR)
-			if err := keys.CheckFingerprint(t.Context(), p, fp); errors.Is(err, hsm.ErrKeyChanged) {
-				t.Errorf("%v: %s fails once: %v", p, function, err)
+		for _, function := range []string{"C_UnwrapKey", "C_DecryptInit", "C_Decrypt", "C_Sign"} {
+			for what, fail := range map[string]func(string, uint){"once": instance.Faults.FailOnce, "always": instance.Faults.Fail} {
+				fail(function, pkcs11.CKR_GENERAL_ERROR)
+				if err := keys.CheckFingerprint(t.Context(), p, fp); errors.Is(err, hsm.ErrKeyChanged) {
+					t.Errorf("%v: %s fails %s: %v", p, function, what, err)
+				}
+				instance.Faults.ClearAll()
 			}
-			instance.Faults.ClearAll()
 			if err := keys.CheckFingerprint(t.Context(), p, fp); err != nil {
 				t.Errorf("%v: afterwards: %v", p, err)
 			}

@@ -288,9 +288,15 @@ func (k *Keys) doom(objects []Object) []*reference {
 	return doomed
 }
 
+// destroyAll destroys objects one by one. The call may have hung, and their session been
+// closed for it, or the log-in ended: what is not reached yet is gone then, and the
+// module may have given its handle to another caller's object.
 func (k *Keys) destroyAll(s *session, doomed []*reference) error {
 	var errs []error
 	for _, r := range doomed {
+		if r.life.over(k.token.epoch.Load()) {
+			continue
+		}
 		err := fromModule("C_DestroyObject", s.module().DestroyObject(s.handle, r.handle))
 		if err != nil && codeOf(err) != pkcs11.CKR_OBJECT_HANDLE_INVALID {
 			errs = append(errs, err)
