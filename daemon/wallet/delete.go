@@ -136,18 +136,26 @@ func (s *Service) Restore(ctx context.Context, a Actor, wallet seal.ID) (*Info, 
 const purged = 100
 
 // Purge removes wallets whose tombstones are older than grace, and says how
-// many. A wallet that cannot be removed does not keep others from it. by is
-// whom the audit log names.
+// many. A wallet that cannot be removed does not keep others from it, but an audit
+// log that takes no line does. by is whom the audit log names.
 func (s *Service) Purge(ctx context.Context, by Peer, grace time.Duration) (removed int, err error) {
+	actor, before := Actor{Peer: by, Operator: true}, s.Now().Add(-grace).Unix()
 	var failed []error
 	var after []byte
 	for {
-		ids, next, err := s.Store.Tombstones(ctx, s.Now().Add(-grace).Unix(), after, purged)
+		ids, next, err := s.Store.Tombstones(ctx, before, after, purged)
 		if err != nil {
-			return removed, err
+			return removed, errors.Join(append(failed, err)...)
 		}
 		for _, id := range ids {
-			if err := s.purge(ctx, by, id, grace); err != nil {
+			p, err := s.buried(ctx, actor, id, before)
+			if err == nil {
+				if err := s.begin(ctx, actor, "purgeWallet", id); err != nil {
+					return removed, errors.Join(append(failed, err)...)
+				}
+				err = s.remove(ctx, by, p)
+			}
+			if err != nil {
 				failed = append(failed, fmt.Errorf("wallet %x: %w", id, err))
 				continue
 			}
@@ -160,25 +168,31 @@ func (s *Service) Purge(ctx context.Context, by Peer, grace time.Duration) (remo
 	}
 }
 
-// purge removes one wallet, if its record, which has a MAC, agrees with the
-// index of tombstones, which has none.
-func (s *Service) purge(ctx context.Context, by Peer, id seal.ID, grace time.Duration) error {
-	p, err := s.loadFor(ctx, Actor{Operator: true}, id)
-	if err != nil {
-		return err
+// buried gives a record that has its tombstone since before, as the index of
+// tombstones, which has no MAC, says.
+func (s *Service) buried(ctx context.Context, a Actor, id seal.ID, before int64) (*seal.Parsed, error) {
+	p, err := s.loadFor(ctx, a, id)
+	switch {
+	case err != nil:
+		return nil, err
+	case p.State.Deleted == 0 || p.State.Deleted > before:
+		return nil, seal.ErrCorrupt
 	}
-	if p.State.Deleted == 0 || p.State.Deleted > s.Now().Add(-grace).Unix() {
-		return seal.ErrCorrupt
-	}
-	r := Removal{Wallet: id, Relay: p.Header.Relay, Prev: p.Stored, Index: indexOf(p)}
+	return p, nil
+}
+
+// remove takes one wallet out. The last line must not be missing because the daemon
+// stops, and a removal that failed has one too: it may have been made.
+func (s *Service) remove(ctx context.Context, by Peer, p *seal.Parsed) error {
+	r := Removal{Wallet: p.Header.Wallet, Relay: p.Header.Relay, Prev: p.Stored, Index: indexOf(p)}
 	for _, a := range p.Header.Accounts {
 		r.Addresses = append(r.Addresses, [20]byte(a.Address))
 	}
+	e := Event{Action: "purgeWallet", Peer: by, Wallet: r.Wallet, Result: "ok"}
 	if err := s.Store.Remove(ctx, r); err != nil {
-		return err
+		return s.noted(ctx, e, err)
 	}
-	// The wallet is gone: its line must not be missing because the daemon stops.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditTimeout)
 	defer cancel()
-	return s.audit(ctx, Event{Action: "purgeWallet", Peer: by, Wallet: id, Result: "ok"})
+	return s.audit(ctx, e)
 }

@@ -3,6 +3,7 @@ package wallet_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -115,6 +116,70 @@ func TestDeleteRestorePurge(t *testing.T) {
 	}
 	if _, err := b.FindExternal(ctx, b.peer, "ext"); !errors.Is(err, wallet.ErrNotFound) {
 		t.Errorf("its external id: %v", err)
+	}
+}
+
+// buryAll makes wallets and deletes them, and their grace of an hour passes.
+func (b *bench) buryAll(t *testing.T, requests ...string) (ids []seal.ID) {
+	t.Helper()
+	for _, r := range requests {
+		id := b.create(t, r).Info.Header.Wallet
+		if _, err := b.Delete(t.Context(), &wallet.DeleteRequest{Actor: b.operator(), RequestID: "d", Wallet: id}); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	b.now = b.now.Add(2 * time.Hour)
+	return ids
+}
+
+// left counts the wallets that are still there.
+func (b *bench) left(t *testing.T, ids []seal.ID) (n int) {
+	t.Helper()
+	for _, id := range ids {
+		switch _, err := b.Get(t.Context(), b.peer, id); {
+		case err == nil:
+			n++
+		case !errors.Is(err, wallet.ErrNotFound):
+			t.Fatal(err)
+		}
+	}
+	return n
+}
+
+// Nothing is purged that the log does not know, whichever line cannot be written.
+func TestNoPurgeWithoutAudit(t *testing.T) {
+	b, full := newBench(t), errors.New("disk full")
+	ids := b.buryAll(t, "r", "s", "t")
+	b.audit.err, b.audit.events = full, nil
+	if n, err := b.Purge(t.Context(), b.peer, time.Hour); n != 0 || !errors.Is(err, full) {
+		t.Errorf("purged %d, %v", n, err)
+	}
+	if n := b.left(t, ids); n != len(ids) {
+		t.Fatalf("%d of %d wallets are left", n, len(ids))
+	}
+	b.audit.err = nil
+	b.audit.before = func(e wallet.Event) {
+		if e.Result == "ok" {
+			b.audit.err = full // the disk is full from the first wallet's last line on
+		}
+	}
+	if n, err := b.Purge(t.Context(), b.peer, time.Hour); n != 0 || !errors.Is(err, full) {
+		t.Errorf("purged %d, %v", n, err)
+	}
+	if n := b.left(t, ids); n != len(ids)-1 {
+		t.Errorf("%d of %d wallets are left", n, len(ids))
+	}
+	if lines := b.audit.lines(); !slices.Equal(lines, []string{"purgeWallet begun"}) {
+		t.Errorf("the log has %q", lines)
+	}
+	b.audit.err, b.audit.before, b.audit.events = nil, nil, nil
+	if n, err := b.Purge(t.Context(), b.peer, time.Hour); n != len(ids)-1 || err != nil {
+		t.Errorf("afterwards: purged %d, %v", n, err)
+	}
+	want := []string{"purgeWallet begun", "purgeWallet ok", "purgeWallet begun", "purgeWallet ok"}
+	if lines := b.audit.lines(); !slices.Equal(lines, want) {
+		t.Errorf("the log has %q", lines)
 	}
 }
 
