@@ -102,7 +102,9 @@ func deletable(p *seal.Parsed) error {
 	return nil
 }
 
-// bury puts the tombstone; the caller holds the wallet's turn.
+// bury puts the tombstone; the caller holds the wallet's turn. A wall clock that
+// is behind, as that of a host with an empty battery, must not shorten the grace:
+// the tombstone is dated no earlier than what is known to have been before it.
 func (s *Service) bury(ctx context.Context, r *DeleteRequest, key RequestKey) error {
 	now := s.Now().Unix()
 	request, err := s.request(ctx, key, &done{Digest: r.Digest, Wallet: r.Wallet, Time: now})
@@ -115,10 +117,22 @@ func (s *Service) bury(ctx context.Context, r *DeleteRequest, key RequestKey) er
 			if err := check(p); err != nil {
 				return err
 			}
-			p.State.Deleted = now
+			p.State.Deleted = max(now, newest(p), s.Audit.Newest().Unix())
 			return nil
 		}})
 	return err
+}
+
+// newest is the latest time that a record has.
+func newest(p *seal.Parsed) int64 {
+	t := max(p.Header.Created, p.State.PINSet, p.State.Frozen, p.State.Deleted)
+	for _, a := range p.Header.Accounts {
+		t = max(t, a.Created)
+	}
+	for _, exported := range p.State.Exported {
+		t = max(t, exported)
+	}
+	return t
 }
 
 // Restore takes a tombstone away. It is the operator's.
@@ -135,6 +149,14 @@ func (s *Service) Restore(ctx context.Context, a Actor, wallet seal.ID) (*Info, 
 // purged is how many tombstones Purge reads at a time.
 const purged = 100
 
+// born is a time before which no wallet can have been made: there was no sigild yet
+// (2026-01-01, Unix seconds).
+const born = 1_767_225_600
+
+// errUndated is returned for a wallet that lived while the clock was wrong only, of
+// which nobody knows how long it has been deleted.
+var errUndated = errors.New("all its times are before sigild existed, as the clock was wrong: to have it purged restore it and delete it again")
+
 // Purge removes wallets whose tombstones are older than grace, and says how
 // many. A wallet that cannot be removed does not keep others from it, but an audit
 // log that takes no line does. by is whom the audit log names.
@@ -149,6 +171,9 @@ func (s *Service) Purge(ctx context.Context, by Peer, grace time.Duration) (remo
 		}
 		for _, id := range ids {
 			p, err := s.buried(ctx, actor, id, before)
+			if err == nil && newest(p) > before {
+				continue // the clock was behind when its tombstone was put
+			}
 			if err == nil {
 				if err := s.begin(ctx, actor, "purgeWallet", id); err != nil {
 					return removed, errors.Join(append(failed, err)...)
@@ -177,6 +202,8 @@ func (s *Service) buried(ctx context.Context, a Actor, id seal.ID, before int64)
 		return nil, err
 	case p.State.Deleted == 0 || p.State.Deleted > before:
 		return nil, seal.ErrCorrupt
+	case newest(p) < born:
+		return nil, errUndated
 	}
 	return p, nil
 }
