@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/sigild/sigild/daemon/audit"
 	"github.com/sigild/sigild/daemon/entropy"
@@ -114,5 +115,7 @@ func (a auditPort) Write(ctx context.Context, events ...wallet.Event) error {
 	}
 	return a.log.Write(ctx, entries...)
 }
+
+func (a auditPort) Newest() time.Time { return a.log.Newest() }
 
 func hexText(b []byte) string { return "0x" + hex.EncodeToString(b) }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -54,33 +55,51 @@ func syncFolder(path string) error {
 // maxTail is as far back from the end as the last line is looked for.
 const maxTail = 1 << 20
 
-// recoverEnd cuts an unfinished last line off and gives the last sequence
-// number and the file's size.
-func recoverEnd(f file) (last uint64, size int64, err error) {
+// ending is what a log goes on from.
+type ending struct {
+	last   uint64 // sequence number of the last entry; 0: there is none
+	size   int64  // of the file
+	newest int64  // time of an entry within maxTail, Unix seconds
+}
+
+// recoverEnd cuts an unfinished last line off.
+func recoverEnd(f file) (end ending, err error) {
 	info, err := f.Stat()
 	if err != nil || info.Size() == 0 {
-		return 0, 0, err
+		return ending{}, err
 	}
 	from := max(info.Size()-maxTail, 0)
 	tail, err := io.ReadAll(io.NewSectionReader(f, from, info.Size()-from))
 	if err != nil {
-		return 0, 0, err
+		return ending{}, err
 	}
-	end := bytes.LastIndexByte(tail, '\n') + 1
-	if end == 0 && from > 0 {
-		return 0, 0, errNoEntry // a torn line is never this long: nothing is cut
+	whole := bytes.LastIndexByte(tail, '\n') + 1
+	if whole == 0 && from > 0 {
+		return ending{}, errNoEntry // a torn line is never this long: nothing is cut
 	}
-	size = from + int64(end)
-	if end < len(tail) {
-		if err := truncate(f, size); err != nil {
-			return 0, 0, err
+	end.size = from + int64(whole)
+	if whole < len(tail) {
+		if err := truncate(f, end.size); err != nil {
+			return ending{}, err
 		}
 	}
-	if size == 0 {
-		return 0, 0, nil
+	if end.size == 0 {
+		return end, nil
 	}
-	last, err = lastSequence(tail[:end])
-	return last, size, err
+	end.newest = newestTime(tail[:whole])
+	end.last, err = lastSequence(tail[:whole])
+	return end, err
+}
+
+// newestTime looks for the latest time in lines, the first of which may be cut.
+func newestTime(lines []byte) (newest int64) {
+	for line := range bytes.Lines(lines) {
+		var e struct{ Time time.Time }
+		if json.Unmarshal(line, &e) == nil {
+			newest = max(newest, e.Time.Unix())
+		}
+	}
+	return newest
 }
 
 var errNoEntry = errors.New("its last line is not an entry: move the file away to begin a new one")

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -46,6 +47,8 @@ type Log struct {
 	stop  chan struct{}
 	end   sync.Once
 	done  chan struct{}
+	// newest is the latest time of an entry, in Unix seconds; 0: there is none.
+	newest atomic.Int64
 
 	// The following belong to run.
 	file   file
@@ -80,9 +83,10 @@ func openBy(open opener, path string) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the audit log: %w", err)
 	}
-	last, size, err := uint64(0), int64(0), checkPlace(f)
+	var found ending
+	err = checkPlace(f)
 	if err == nil {
-		last, size, err = recoverEnd(f)
+		found, err = recoverEnd(f)
 	}
 	var is os.FileInfo
 	if err == nil {
@@ -95,7 +99,8 @@ func openBy(open opener, path string) (*Log, error) {
 		return nil, errors.Join(fmt.Errorf("audit log %s: %w", path, err), f.Close())
 	}
 	l := &Log{path: path, open: open, file: f, is: is, queue: make(chan *pending, waiting), stop: make(chan struct{}),
-		done: make(chan struct{}), next: last + 1, size: size}
+		done: make(chan struct{}), next: found.last + 1, size: found.size}
+	l.newest.Store(found.newest)
 	go l.run()
 	return l, nil
 }
@@ -104,6 +109,15 @@ func openBy(open opener, path string) (*Log, error) {
 // disk. When ctx ends first they may still be written.
 func (l *Log) Write(ctx context.Context, entries ...Entry) error {
 	return l.do(ctx, &pending{entries: entries, result: make(chan error, 1)})
+}
+
+// Newest is the latest time that an entry of the log's end has, the zero time when
+// there is none: the wall clock was there once, wherever it is now.
+func (l *Log) Newest() time.Time {
+	if newest := l.newest.Load(); newest != 0 {
+		return time.Unix(newest, 0)
+	}
+	return time.Time{}
 }
 
 // Check says whether an entry could be written now, and leaves none. ErrWrite.
@@ -202,6 +216,11 @@ func (l *Log) write(batch []*pending) error {
 	}
 	l.size += int64(len(lines))
 	l.next += count
+	for _, p := range batch {
+		for _, e := range p.entries {
+			l.newest.Store(max(l.newest.Load(), e.Time.Unix()))
+		}
+	}
 	return nil
 }
 

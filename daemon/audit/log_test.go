@@ -403,3 +403,29 @@ func TestCloseTwice(t *testing.T) {
 		t.Errorf("%v, want ErrClosed", err)
 	}
 }
+
+// The newest time is known again after a restart, whatever the last line says.
+func TestNewest(t *testing.T) {
+	path := place(t)
+	l := open(t, path)
+	if newest := l.Newest(); !newest.IsZero() {
+		t.Errorf("an empty log was at %v", newest)
+	}
+	late := time.Unix(1_900_000_000, 0)
+	for _, at := range []time.Time{time.Unix(1_800_000_000, 0), late, time.Unix(946_684_800, 0)} {
+		e := entry("sign")
+		e.Time = at.UTC()
+		if err := l.Write(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if newest := l.Newest(); !newest.Equal(late) {
+		t.Errorf("the log was at %v, want %v", newest, late)
+	}
+	closeLog(t, l)
+	l = open(t, path)
+	defer closeLog(t, l)
+	if newest := l.Newest(); !newest.Equal(late) {
+		t.Errorf("after a restart the log was at %v, want %v", newest, late)
+	}
+}

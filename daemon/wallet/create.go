@@ -98,10 +98,8 @@ func (r *CreateRequest) event(id seal.ID, result string) Event {
 
 // admits refuses what can be seen before any key is made.
 func (s *Service) admits(ctx context.Context, r *CreateRequest, key RequestKey) error {
-	if r.Exportable {
-		if err := s.mayExport(ctx); err != nil {
-			return err
-		}
+	if err := s.permits(ctx, r); err != nil {
+		return err
 	}
 	if r.Import != nil {
 		if err := s.admitsImport(ctx, r, key); err != nil {
@@ -111,7 +109,22 @@ func (s *Service) admits(ctx context.Context, r *CreateRequest, key RequestKey) 
 	return seal.CheckNew(r.PIN)
 }
 
-// create makes and stores the wallet and writes the audit line.
+// permits asks the operator and the token for a key that comes from elsewhere, or
+// may go there.
+func (s *Service) permits(ctx context.Context, r *CreateRequest) error {
+	if r.Exportable {
+		if err := s.mayExport(ctx); err != nil {
+			return err
+		}
+	}
+	if r.Import == nil {
+		return nil
+	}
+	return s.mayImport(ctx)
+}
+
+// create makes and stores the wallet and writes the audit line. The sources and the
+// PIN's slot may have taken long: what the operator forbade meanwhile is not stored.
 func (s *Service) create(ctx context.Context, r *CreateRequest, key RequestKey) error {
 	var id seal.ID
 	rand.Read(id[:])
@@ -127,6 +140,9 @@ func (s *Service) create(ctx context.Context, r *CreateRequest, key RequestKey) 
 	n := NewWallet{Wallet: id, Relay: r.Peer.UID, Guard: row, Request: *request,
 		Index: Index{Owner: r.Owner, Created: now, ExternalID: r.ExternalID, Tags: slices.Sorted(slices.Values(r.Tags))}}
 	if err := s.forge(ctx, r, &n); err != nil {
+		return err
+	}
+	if err := s.permits(ctx, r); err != nil {
 		return err
 	}
 	if err := s.Store.Create(ctx, n); err != nil {

@@ -452,3 +452,71 @@ func TestExportableNeedsBoth(t *testing.T) {
 		t.Errorf("unable: %v", err)
 	}
 }
+
+// followed is a store after whose changes something else happens.
+type followed struct {
+	wallet.Store
+	replaced func()
+}
+
+func (f *followed) Replace(ctx context.Context, c wallet.Change) error {
+	defer f.replaced()
+	return f.Store.Replace(ctx, c)
+}
+
+// What the operator forbids while a request is under way is not done any more: the
+// key of a wallet stays in, and nothing is stored that came in or may go out.
+func TestForbiddenMeanwhile(t *testing.T) {
+	b := custodyBench(t)
+	r := b.creation("r")
+	r.Exportable = true
+	id := b.bringIn(t, r).Info.Header.Wallet
+	forbid := func() { b.allowed = wallet.Allowed{} }
+	b.token.during = map[string]func(){"Pepper": forbid} // the request has its turn and its slot
+	b.token.calls, b.audit.events = nil, nil
+	k := &taker{}
+	if out, err := b.takeOut(id, 0, goodPIN, k); !errors.Is(err, wallet.ErrExportForbidden) || k.address != nil {
+		t.Errorf("the key went out: %+v, %v", out, err)
+	}
+	if slices.Contains(b.token.calls, "ExportRoot") {
+		t.Error("the token gave the key out")
+	}
+	if lines := b.audit.lines(); !slices.Equal(lines, []string{"exportAccount " + wallet.ErrExportForbidden.Error()}) {
+		t.Errorf("the log has %q", lines)
+	}
+	info, err := b.Get(t.Context(), b.peer, id)
+	if err != nil || info.State.Exported != nil || info.Attempts.Left != 10 {
+		t.Errorf("%+v, %v", info, err)
+	}
+	exportable := b.creation("exportable")
+	exportable.Exportable = true
+	for _, c := range []struct {
+		request *wallet.CreateRequest
+		want    error
+	}{{exportable, wallet.ErrExportForbidden}, {b.importation("import", 9), wallet.ErrImportForbidden}} {
+		b.allowed = wallet.Allowed{Import: true, Export: true}
+		if made, err := b.Create(t.Context(), c.request); !errors.Is(err, c.want) {
+			t.Errorf("%s was made: %+v, %v", c.request.RequestID, made, err)
+		}
+	}
+	if n, err := b.store.Count(t.Context()); n != 1 || err != nil {
+		t.Errorf("%d wallets, %v", n, err)
+	}
+	if err := b.objectsLeft(); err != nil {
+		t.Error(err)
+	}
+	b.token.during = nil
+	b.allowed = wallet.Allowed{Import: true, Export: true}
+	b.Service.Store = &followed{Store: b.store, replaced: forbid}
+	if out, err := b.takeOut(id, 0, goodPIN, k); !errors.Is(err, wallet.ErrExportForbidden) {
+		t.Errorf("while the record was written: %+v, %v", out, err)
+	}
+	b.Service.Store = b.store
+	b.allowed = wallet.Allowed{Import: true, Export: true}
+	if _, err := b.takeOut(id, 0, goodPIN, k); err != nil || k.address == nil {
+		t.Errorf("allowed again: %v", err)
+	}
+	if c := b.bringIn(t, exportable); c.Existing {
+		t.Error("the refused request had been stored")
+	}
+}

@@ -102,7 +102,9 @@ func deletable(p *seal.Parsed) error {
 	return nil
 }
 
-// bury puts the tombstone; the caller holds the wallet's turn.
+// bury puts the tombstone; the caller holds the wallet's turn. A wall clock that
+// is behind, as that of a host with an empty battery, must not shorten the grace:
+// the tombstone is dated no earlier than what is known to have been before it.
 func (s *Service) bury(ctx context.Context, r *DeleteRequest, key RequestKey) error {
 	now := s.Now().Unix()
 	request, err := s.request(ctx, key, &done{Digest: r.Digest, Wallet: r.Wallet, Time: now})
@@ -115,10 +117,22 @@ func (s *Service) bury(ctx context.Context, r *DeleteRequest, key RequestKey) er
 			if err := check(p); err != nil {
 				return err
 			}
-			p.State.Deleted = now
+			p.State.Deleted = max(now, newest(p), s.Audit.Newest().Unix())
 			return nil
 		}})
 	return err
+}
+
+// newest is the latest time that a record has.
+func newest(p *seal.Parsed) int64 {
+	t := max(p.Header.Created, p.State.PINSet, p.State.Frozen, p.State.Deleted)
+	for _, a := range p.Header.Accounts {
+		t = max(t, a.Created)
+	}
+	for _, exported := range p.State.Exported {
+		t = max(t, exported)
+	}
+	return t
 }
 
 // Restore takes a tombstone away. It is the operator's.
@@ -135,19 +149,38 @@ func (s *Service) Restore(ctx context.Context, a Actor, wallet seal.ID) (*Info, 
 // purged is how many tombstones Purge reads at a time.
 const purged = 100
 
+// born is a time before which no wallet can have been made: there was no sigild yet
+// (2026-01-01, Unix seconds).
+const born = 1_767_225_600
+
+// errUndated is returned for a wallet that lived while the clock was wrong only, of
+// which nobody knows how long it has been deleted.
+var errUndated = errors.New("all its times are before sigild existed, as the clock was wrong: to have it purged restore it and delete it again")
+
 // Purge removes wallets whose tombstones are older than grace, and says how
-// many. A wallet that cannot be removed does not keep others from it. by is
-// whom the audit log names.
+// many. A wallet that cannot be removed does not keep others from it, but an audit
+// log that takes no line does. by is whom the audit log names.
 func (s *Service) Purge(ctx context.Context, by Peer, grace time.Duration) (removed int, err error) {
+	actor, before := Actor{Peer: by, Operator: true}, s.Now().Add(-grace).Unix()
 	var failed []error
 	var after []byte
 	for {
-		ids, next, err := s.Store.Tombstones(ctx, s.Now().Add(-grace).Unix(), after, purged)
+		ids, next, err := s.Store.Tombstones(ctx, before, after, purged)
 		if err != nil {
-			return removed, err
+			return removed, errors.Join(append(failed, err)...)
 		}
 		for _, id := range ids {
-			if err := s.purge(ctx, by, id, grace); err != nil {
+			p, err := s.buried(ctx, actor, id, before)
+			if err == nil && newest(p) > before {
+				continue // the clock was behind when its tombstone was put
+			}
+			if err == nil {
+				if err := s.begin(ctx, actor, "purgeWallet", id); err != nil {
+					return removed, errors.Join(append(failed, err)...)
+				}
+				err = s.remove(ctx, by, p)
+			}
+			if err != nil {
 				failed = append(failed, fmt.Errorf("wallet %x: %w", id, err))
 				continue
 			}
@@ -160,25 +193,33 @@ func (s *Service) Purge(ctx context.Context, by Peer, grace time.Duration) (remo
 	}
 }
 
-// purge removes one wallet, if its record, which has a MAC, agrees with the
-// index of tombstones, which has none.
-func (s *Service) purge(ctx context.Context, by Peer, id seal.ID, grace time.Duration) error {
-	p, err := s.loadFor(ctx, Actor{Operator: true}, id)
-	if err != nil {
-		return err
+// buried gives a record that has its tombstone since before, as the index of
+// tombstones, which has no MAC, says.
+func (s *Service) buried(ctx context.Context, a Actor, id seal.ID, before int64) (*seal.Parsed, error) {
+	p, err := s.loadFor(ctx, a, id)
+	switch {
+	case err != nil:
+		return nil, err
+	case p.State.Deleted == 0 || p.State.Deleted > before:
+		return nil, seal.ErrCorrupt
+	case newest(p) < born:
+		return nil, errUndated
 	}
-	if p.State.Deleted == 0 || p.State.Deleted > s.Now().Add(-grace).Unix() {
-		return seal.ErrCorrupt
-	}
-	r := Removal{Wallet: id, Relay: p.Header.Relay, Prev: p.Stored, Index: indexOf(p)}
+	return p, nil
+}
+
+// remove takes one wallet out. The last line must not be missing because the daemon
+// stops, and a removal that failed has one too: it may have been made.
+func (s *Service) remove(ctx context.Context, by Peer, p *seal.Parsed) error {
+	r := Removal{Wallet: p.Header.Wallet, Relay: p.Header.Relay, Prev: p.Stored, Index: indexOf(p)}
 	for _, a := range p.Header.Accounts {
 		r.Addresses = append(r.Addresses, [20]byte(a.Address))
 	}
+	e := Event{Action: "purgeWallet", Peer: by, Wallet: r.Wallet, Result: "ok"}
 	if err := s.Store.Remove(ctx, r); err != nil {
-		return err
+		return s.noted(ctx, e, err)
 	}
-	// The wallet is gone: its line must not be missing because the daemon stops.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditTimeout)
 	defer cancel()
-	return s.audit(ctx, Event{Action: "purgeWallet", Peer: by, Wallet: id, Result: "ok"})
+	return s.audit(ctx, e)
 }

@@ -72,7 +72,8 @@ func (r *ExportRequest) check(p *seal.Parsed) error {
 }
 
 // export takes the key out, then writes that down, first in the record and then
-// in the audit log: what leaves afterwards is known to have left.
+// in the audit log: what leaves afterwards is known to have left. The operator is
+// asked once more when the record is written, which the TPM may have held up.
 func (s *Service) export(ctx context.Context, r *ExportRequest, o *opened) error {
 	if err := s.takeOut(ctx, r, o); err != nil {
 		return err
@@ -88,11 +89,15 @@ func (s *Service) export(ctx context.Context, r *ExportRequest, o *opened) error
 	if err != nil {
 		return err
 	}
+	if err := s.mayExport(ctx); err != nil {
+		return err
+	}
 	return s.audit(ctx, r.event("ok"))
 }
 
 // takeOut computes t·d_h, checks that it is the account's key and hands it to
-// r.Seal.
+// r.Seal. The operator is asked once more: the request may have waited for its turn,
+// a slot and the devices since it was let in.
 func (s *Service) takeOut(ctx context.Context, r *ExportRequest, o *opened) (err error) {
 	held := &objects{token: s.Token}
 	defer held.destroy(ctx, &err)
@@ -103,6 +108,9 @@ func (s *Service) takeOut(ctx context.Context, r *ExportRequest, o *opened) (err
 	defer k.wipe()
 	a, key := k[r.Account], new([32]byte)
 	defer clear(key[:])
+	if err := s.mayExport(ctx); err != nil {
+		return err
+	}
 	if err := s.Token.ExportRoot(ctx, a.root, key); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package wallet_test
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/sigild/sigild/daemon/guard"
 	"github.com/sigild/sigild/daemon/seal"
@@ -94,6 +95,18 @@ func (a *memoryAudit) Write(_ context.Context, events ...wallet.Event) error {
 	}
 	a.events = append(a.events, events...)
 	return nil
+}
+
+// Newest gives the latest of all.
+func (a *memoryAudit) Newest() (newest time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, e := range a.events {
+		if e.Time.After(newest) {
+			newest = e.Time
+		}
+	}
+	return newest
 }
 
 // brittleStore is a database whose writes of wallets can fail.

@@ -239,6 +239,8 @@ type Event struct {
 // Audit writes events; Write returns once all of them are on disk.
 type Audit interface {
 	Write(ctx context.Context, events ...Event) error
+	// Newest is the latest time of the events that are known; zero: there is none.
+	Newest() time.Time
 }
 
 // Peer is the process at the other end of the socket, as the kernel names it.

@@ -174,8 +174,9 @@ func (s *Service) Unfreeze(ctx context.Context, a Actor, wallet seal.ID, by stri
 	}})
 }
 
-// begin audits what an operator is about to do, before it gives rights back: a
-// full disk must not leave it undone in the log and done in the database.
+// begin audits what an operator, or a purge, is about to do, before it gives rights
+// back or removes a wallet: a full disk must not leave it undone in the log and done
+// in the database.
 func (s *Service) begin(ctx context.Context, a Actor, action string, wallet seal.ID) error {
 	if !a.Operator {
 		return ErrOperator

@@ -3,6 +3,9 @@ package wallet_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -115,6 +118,203 @@ func TestDeleteRestorePurge(t *testing.T) {
 	}
 	if _, err := b.FindExternal(ctx, b.peer, "ext"); !errors.Is(err, wallet.ErrNotFound) {
 		t.Errorf("its external id: %v", err)
+	}
+}
+
+// buryAll makes wallets and deletes them, and their grace of an hour passes.
+func (b *bench) buryAll(t *testing.T, requests ...string) (ids []seal.ID) {
+	t.Helper()
+	for _, r := range requests {
+		id := b.create(t, r).Info.Header.Wallet
+		if _, err := b.Delete(t.Context(), &wallet.DeleteRequest{Actor: b.operator(), RequestID: "d", Wallet: id}); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, id)
+	}
+	b.now = b.now.Add(2 * time.Hour)
+	return ids
+}
+
+// left counts the wallets that are still there.
+func (b *bench) left(t *testing.T, ids []seal.ID) (n int) {
+	t.Helper()
+	for _, id := range ids {
+		switch _, err := b.Get(t.Context(), b.peer, id); {
+		case err == nil:
+			n++
+		case !errors.Is(err, wallet.ErrNotFound):
+			t.Fatal(err)
+		}
+	}
+	return n
+}
+
+const day = 24 * time.Hour
+
+// A wall clock that is behind when a wallet is deleted, and is set afterwards, does
+// not shorten the grace: neither that of a wallet that is younger, nor that of an
+// older one when the log has newer lines.
+func TestClockBehindKeepsTheGrace(t *testing.T) {
+	for name, pin := range map[string][]byte{"by its PIN": []byte(goodPIN), "by an operator": nil} {
+		for _, age := range []time.Duration{0, 100 * day} {
+			t.Run(fmt.Sprint(name, " at the age of ", age), func(t *testing.T) {
+				b := newBench(t)
+				id := b.create(t, "r").Info.Header.Wallet
+				b.audit.events = nil
+				if b.now = b.now.Add(age); age > 0 {
+					b.create(t, "another") // has a line
+				}
+				right := b.now
+				b.now = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+				by := wallet.Actor{Peer: b.peer, Operator: true}
+				d, err := b.Delete(t.Context(), &wallet.DeleteRequest{Actor: by, RequestID: "d", Wallet: id, PIN: pin})
+				if err != nil || d.Info.State.Deleted != right.Unix() {
+					t.Fatalf("%+v, %v", d, err)
+				}
+				b.purges(t, right.Add(29*day), 0)
+				b.purges(t, right.Add(31*day), 1)
+			})
+		}
+	}
+}
+
+// A wallet that lived while the clock was behind only is kept, until its deletion is
+// dated by a clock that is right.
+func TestUndatedTombstoneIsKept(t *testing.T) {
+	b := newBench(t)
+	right := b.now
+	b.now = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+	id := b.create(t, "r").Info.Header.Wallet
+	request := &wallet.DeleteRequest{Actor: b.operator(), RequestID: "d", Wallet: id}
+	if _, err := b.Delete(t.Context(), request); err != nil {
+		t.Fatal(err)
+	}
+	b.now = right
+	if n, err := b.Purge(t.Context(), b.peer, 30*day); n != 0 || err == nil || !strings.Contains(err.Error(), "the clock was wrong") {
+		t.Errorf("purged %d, %v", n, err)
+	}
+	if _, err := b.Restore(t.Context(), b.operator(), id); err != nil {
+		t.Fatal(err)
+	}
+	request.RequestID = "again"
+	if _, err := b.Delete(t.Context(), request); err != nil {
+		t.Fatal(err)
+	}
+	b.purges(t, right.Add(29*day), 0)
+	b.purges(t, right.Add(31*day), 1)
+}
+
+// purges purges at a time, after a grace of 30 days, and wants so many wallets gone.
+func (b *bench) purges(t *testing.T, at time.Time, want int) {
+	t.Helper()
+	b.now = at
+	if n, err := b.Purge(t.Context(), b.peer, 30*day); n != want || err != nil {
+		t.Errorf("%v: purged %d, %v, want %d", at, n, err, want)
+	}
+}
+
+// A tombstone that is older than its wallet, as they were put before by a clock that
+// was behind, counts from the wallet's latest time.
+func TestTombstoneOlderThanItsWallet(t *testing.T) {
+	for name, later := range map[string]func(*bench, seal.ID) error{
+		"creation": func(*bench, seal.ID) error { return nil },
+		"account": func(b *bench, id seal.ID) error {
+			_, err := b.Derive(t.Context(), &wallet.DeriveRequest{Peer: b.peer, RequestID: "a", Wallet: id, Count: 1, PIN: []byte(goodPIN)})
+			return err
+		},
+		"PIN": func(b *bench, id seal.ID) error {
+			_, err := b.ChangePIN(t.Context(), &wallet.ChangePINRequest{Peer: b.peer, RequestID: "p", Wallet: id,
+				PIN: []byte(goodPIN), NewPIN: []byte("518263")})
+			return err
+		},
+		"freeze": func(b *bench, id seal.ID) error {
+			_, err := b.Freeze(t.Context(), b.operator(), id, "operator")
+			return err
+		},
+		"export": func(b *bench, id seal.ID) error {
+			_, err := b.takeOut(id, 0, goodPIN, &taker{})
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := custodyBench(t)
+			r := b.creation("r")
+			r.Exportable = true
+			id := b.bringIn(t, r).Info.Header.Wallet
+			if name != "creation" {
+				b.now = b.now.Add(100 * day)
+			}
+			if err := later(b, id); err != nil {
+				t.Fatal(err)
+			}
+			b.tombstone(t, id, time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC))
+			right := b.now
+			b.purges(t, right.Add(29*day), 0)
+			b.purges(t, right.Add(31*day), 1)
+		})
+	}
+}
+
+// tombstone dates a wallet's tombstone, as Delete does no more.
+func (b *bench) tombstone(t *testing.T, id seal.ID, at time.Time) {
+	t.Helper()
+	data, err := b.store.Record(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := seal.Parse(t.Context(), data, seal.ID{1}, id, b.token.RecordMAC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := wallet.Index{Owner: p.Header.Owner, Created: p.Header.Created}
+	after := before
+	after.Deleted, p.State.Deleted = at.Unix(), at.Unix()
+	next := seal.Record{Header: p.Record.Header, Box: p.Record.Box}
+	if next.State, err = seal.EncodeState(p.State); err != nil {
+		t.Fatal(err)
+	}
+	c := wallet.Change{Wallet: id, Relay: p.Header.Relay, Prev: data, Before: &before, After: &after}
+	if c.Next, err = next.Encode(t.Context(), b.token.RecordMAC); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.store.Replace(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Nothing is purged that the log does not know, whichever line cannot be written.
+func TestNoPurgeWithoutAudit(t *testing.T) {
+	b, full := newBench(t), errors.New("disk full")
+	ids := b.buryAll(t, "r", "s", "t")
+	b.audit.err, b.audit.events = full, nil
+	if n, err := b.Purge(t.Context(), b.peer, time.Hour); n != 0 || !errors.Is(err, full) {
+		t.Errorf("purged %d, %v", n, err)
+	}
+	if n := b.left(t, ids); n != len(ids) {
+		t.Fatalf("%d of %d wallets are left", n, len(ids))
+	}
+	b.audit.err = nil
+	b.audit.before = func(e wallet.Event) {
+		if e.Result == "ok" {
+			b.audit.err = full // the disk is full from the first wallet's last line on
+		}
+	}
+	if n, err := b.Purge(t.Context(), b.peer, time.Hour); n != 0 || !errors.Is(err, full) {
+		t.Errorf("purged %d, %v", n, err)
+	}
+	if n := b.left(t, ids); n != len(ids)-1 {
+		t.Errorf("%d of %d wallets are left", n, len(ids))
+	}
+	if lines := b.audit.lines(); !slices.Equal(lines, []string{"purgeWallet begun"}) {
+		t.Errorf("the log has %q", lines)
+	}
+	b.audit.err, b.audit.before, b.audit.events = nil, nil, nil
+	if n, err := b.Purge(t.Context(), b.peer, time.Hour); n != len(ids)-1 || err != nil {
+		t.Errorf("afterwards: purged %d, %v", n, err)
+	}
+	want := []string{"purgeWallet begun", "purgeWallet ok", "purgeWallet begun", "purgeWallet ok"}
+	if lines := b.audit.lines(); !slices.Equal(lines, want) {
+		t.Errorf("the log has %q", lines)
 	}
 }
 

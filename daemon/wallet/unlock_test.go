@@ -475,6 +475,10 @@ func (u *unanchored) Create(ctx context.Context, w wallet.NewWallet) error {
 	return u.unconfirmed(u.Store.Create(ctx, w))
 }
 
+func (u *unanchored) Remove(ctx context.Context, r wallet.Removal) error {
+	return u.unconfirmed(u.Store.Remove(ctx, r))
+}
+
 func (u *unanchored) unconfirmed(err error) error {
 	if u.once && err == nil {
 		u.once = false
