@@ -21,7 +21,7 @@ type Item struct {
 	Address *[20]byte // names the account in place of Account, which is found; nil: Account does
 	Sender  *[20]byte // the transaction's "from", where it has one
 	Digest  [32]byte
-	Facts   policy.Facts // what the digest stands for
+	Facts   policy.Facts // what the digest stands for; their sender is found
 	// Verify looks at what is dear to look at, after the owner and the policy and
 	// before any charge. It is given the account; nil: there is nothing.
 	Verify func(account uint32) error
@@ -124,6 +124,7 @@ func (i *Item) check(p *seal.Parsed, rules policy.Policy) error {
 	if i.Sender != nil && subtle.ConstantTimeCompare(i.Sender[:], p.Header.Accounts[i.Account].Address) != 1 {
 		return ErrSender
 	}
+	i.Facts.Sender = fmt.Sprintf("0x%x", p.Header.Accounts[i.Account].Address)
 	if err := decide(rules, i.Facts); err != nil {
 		return err
 	}
