@@ -33,6 +33,10 @@ type SignRequest struct {
 	Wallet seal.ID
 	Items  []Item
 	PIN    []byte // nil: by the unlock that the peer holds
+
+	// Standing is set by Sign when it signed with the PIN, for whoever keeps the
+	// signatures.
+	Standing *Standing
 }
 
 // Signed is a verified signature that was audited.
@@ -63,6 +67,7 @@ func (s *Service) sign(ctx context.Context, r *SignRequest) (signed []*Signed, a
 		return s.signUnlocked(ctx, r)
 	}
 	a, err = s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, s.ready(r.check), func(o *opened) error {
+		r.Standing = s.standing(r.Wallet)
 		if signed, err = s.signOpened(ctx, r, o); err != nil {
 			return err
 		}
