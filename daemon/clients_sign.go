@@ -47,7 +47,7 @@ func (d *Daemon) listAddresses(ctx context.Context, c *clientCall) (any, error) 
 
 // signBy has the account of an address sign by the unlock that the peer holds.
 func (d *Daemon) signBy(ctx context.Context, peer wallet.Peer, address [20]byte, p *payload) (*ipc.BatchSignature, error) {
-	s, _, err := d.sign(ctx, peer, target{address: common.Address(address).Hex()}, nil, p)
+	s, _, err := d.sign(ctx, &caller{peer: peer}, target{address: common.Address(address).Hex()}, nil, p)
 	if errors.Is(err, wallet.ErrUnlockRequired) || errors.Is(err, wallet.ErrRelock) {
 		return nil, d.unlockFirst(ctx, peer, address, p, err)
 	}

@@ -8,6 +8,8 @@ import (
 	"math/big"
 	"strings"
 
+	"github.com/ethereum/go-ethereum/common/hexutil"
+
 	"github.com/sigild/sigild/daemon/eth"
 	"github.com/sigild/sigild/daemon/wallet"
 	"github.com/sigild/sigild/ipc"
@@ -53,7 +55,10 @@ func unlockCommand(address [20]byte, account uint32, f eth.Facts) string {
 	default:
 		fmt.Fprintf(&b, " --selector %s", ipc.Any)
 	}
-	fmt.Fprintf(&b, " --max-value %s --max-cost %s --total-value %s", wei(f.Value), wei(f.MaxCost), wei(f.Value))
+	facts := policyFacts(f)
+	facts.Sender = hexutil.Encode(address[:])
+	moved := wei(facts.Moved())
+	fmt.Fprintf(&b, " --max-value %s --max-cost %s --total-value %s", moved, wei(f.MaxCost), moved)
 	return b.String()
 }
 

@@ -49,8 +49,8 @@ func channelAdvices() []advice {
 	return []advice{
 		{ipc.ReasonPlainPINRefused, neverCharged, "Seal the PIN: this uid is not in `pin.plain_from`."},
 		{ipc.ReasonPinKeyUnknown, neverCharged, "Fetch `sigild_pinKey` anew, have the PIN sealed to it and send that."},
-		{ipc.ReasonSealedPINExpired, neverCharged, "Have the PIN sealed anew; compare the clocks if it stays."},
-		{ipc.ReasonSealedPINUsed, neverCharged, "Have the PIN sealed anew: a block is good for one request. The same request, byte by byte, gets the first answer again."},
+		{ipc.ReasonSealedPINExpired, neverCharged, "Fetch `sigild_pinKey` anew, have the PIN sealed by its time and send that; compare the clocks if it stays."},
+		{ipc.ReasonSealedPINUsed, neverCharged, "Have the PIN sealed anew: a block is good for one request. The same request, byte by byte, gets the first answer again, unless that is not kept or the wallet may not sign any more as it did then."},
 		{ipc.ReasonSealedPINInvalid, neverCharged, "Do not repeat it: the block was sealed for other parameters, or changed on the way."},
 	}
 }

@@ -18,10 +18,18 @@ import (
 
 // call is one request with its decoded parameters.
 type call[P any] struct {
-	peer   wallet.Peer
+	caller
 	params P
 	digest [32]byte // SHA-256 of the parameters' JCS form (RFC 8785) without the PIN
 	sealed bool     // the PIN came sealed: the answer will be proven
+}
+
+// caller is who asks for something.
+type caller struct {
+	peer wallet.Peer
+	// standing is set by what signs or exports with a PIN: a result that is kept is
+	// given again as long as it holds. nil: always.
+	standing *wallet.Standing
 }
 
 // repetition says that a proven answer is for the PIN's owner only.
@@ -59,7 +67,7 @@ func serve[P, R any](ctx context.Context, d *Daemon, method func(context.Context
 	}
 	connection, _ := ipc.ConnectionFrom(ctx)
 	c := &call[P]{params: params, digest: digest,
-		peer: wallet.Peer{UID: peer.UID, GID: peer.GID, PID: peer.PID, Connection: connection}}
+		caller: caller{peer: wallet.Peer{UID: peer.UID, GID: peer.GID, PID: peer.PID, Connection: connection}}}
 	name, _ := ctx.Value(methodKey{}).(string)
 	use, err := d.openPINs(c.peer, channel.Request{Method: name, Digest: digest}, &c.params, raw)
 	defer wipePINs(&c.params)
@@ -73,7 +81,13 @@ func serve[P, R any](ctx context.Context, d *Daemon, method func(context.Context
 	case err != nil:
 		run = func(context.Context) (any, error) { return nil, wireError(err) }
 	}
-	return d.answerSealed(ctx, use, run)
+	return d.answerSealed(ctx, use, func(ctx context.Context) (any, error) {
+		result, err := run(ctx)
+		if c.standing != nil {
+			use.Holds = c.standing.Holds
+		}
+		return result, err
+	})
 }
 
 // answer runs a method, and names its error for the wire.

@@ -57,6 +57,7 @@ func (d *Daemon) exportAccount(ctx context.Context, c *call[ipc.ExportAccountPar
 	if err != nil {
 		return nil, err
 	}
+	c.standing = out.Standing
 	return &ipc.ExportAccountResult{WalletID: id[:], Account: out.Account.Index, Address: eth.Checksum(common.Address(out.Account.Address)),
 		Key: ipc.SealedKey{Enc: sealed.Enc, Ciphertext: sealed.Ciphertext}, AttemptsLeft: int(out.Attempts.Left)}, nil
 }

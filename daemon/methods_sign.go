@@ -153,14 +153,14 @@ func (d *Daemon) locate(ctx context.Context, peer wallet.Peer, t target, i *wall
 }
 
 // sign has one account sign one payload.
-func (d *Daemon) sign(ctx context.Context, peer wallet.Peer, t target, pin []byte, p *payload) (*ipc.BatchSignature, int, error) {
+func (d *Daemon) sign(ctx context.Context, c *caller, t target, pin []byte, p *payload) (*ipc.BatchSignature, int, error) {
 	item := p.item()
-	id, err := d.locate(ctx, peer, t, &item)
+	id, err := d.locate(ctx, c.peer, t, &item)
 	if err != nil {
 		return nil, 0, err
 	}
-	r := &wallet.SignRequest{Peer: peer, Wallet: id, PIN: pin, Items: []wallet.Item{item}}
-	list, left, err := d.signAll(ctx, r, []*payload{p})
+	r := &wallet.SignRequest{Peer: c.peer, Wallet: id, PIN: pin, Items: []wallet.Item{item}}
+	list, left, err := d.signAll(ctx, c, r, []*payload{p})
 	if err != nil {
 		return nil, 0, err
 	}
@@ -169,8 +169,9 @@ func (d *Daemon) sign(ctx context.Context, peer wallet.Peer, t target, pin []byt
 
 // signAll signs the items of a request, all or none, and shows the signatures as
 // their payloads say.
-func (d *Daemon) signAll(ctx context.Context, r *wallet.SignRequest, payloads []*payload) ([]ipc.BatchSignature, int, error) {
+func (d *Daemon) signAll(ctx context.Context, c *caller, r *wallet.SignRequest, payloads []*payload) ([]ipc.BatchSignature, int, error) {
 	signed, attempts, err := d.wallets.Sign(ctx, r)
+	c.standing = r.Standing
 	if err != nil {
 		return nil, 0, err
 	}
@@ -189,7 +190,7 @@ func (d *Daemon) signTransaction(ctx context.Context, c *call[ipc.SignTransactio
 	if err != nil {
 		return nil, err
 	}
-	s, left, err := d.sign(ctx, c.peer, target{c.params.WalletID, c.params.Address, c.params.Account}, c.params.PIN, p)
+	s, left, err := d.sign(ctx, &c.caller, target{c.params.WalletID, c.params.Address, c.params.Account}, c.params.PIN, p)
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +199,7 @@ func (d *Daemon) signTransaction(ctx context.Context, c *call[ipc.SignTransactio
 }
 
 func (d *Daemon) signMessage(ctx context.Context, c *call[ipc.SignMessageParams]) (*ipc.SignMessageResult, error) {
-	s, left, err := d.sign(ctx, c.peer, target{c.params.WalletID, c.params.Address, c.params.Account},
+	s, left, err := d.sign(ctx, &c.caller, target{c.params.WalletID, c.params.Address, c.params.Account},
 		c.params.PIN, messagePayload(c.params.Message))
 	if err != nil {
 		return nil, err
@@ -213,7 +214,7 @@ func signPayload(parse func(json.RawMessage) (*payload, error)) func(*Daemon, co
 		if err != nil {
 			return nil, err
 		}
-		s, left, err := d.sign(ctx, c.peer, target{c.params.WalletID, c.params.Address, c.params.Account}, c.params.PIN, p)
+		s, left, err := d.sign(ctx, &c.caller, target{c.params.WalletID, c.params.Address, c.params.Account}, c.params.PIN, p)
 		if err != nil {
 			return nil, err
 		}
@@ -226,7 +227,7 @@ func (d *Daemon) signDigest(ctx context.Context, c *call[ipc.SignDigestParams]) 
 	if err != nil {
 		return nil, err
 	}
-	s, left, err := d.sign(ctx, c.peer, target{c.params.WalletID, c.params.Address, c.params.Account}, c.params.PIN, p)
+	s, left, err := d.sign(ctx, &c.caller, target{c.params.WalletID, c.params.Address, c.params.Account}, c.params.PIN, p)
 	if err != nil {
 		return nil, err
 	}
@@ -255,7 +256,7 @@ func (d *Daemon) signBatch(ctx context.Context, c *call[ipc.SignBatchParams]) (*
 		}
 		payloads, r.Items = append(payloads, p), append(r.Items, i)
 	}
-	list, left, err := d.signAll(ctx, r, payloads)
+	list, left, err := d.signAll(ctx, &c.caller, r, payloads)
 	if err != nil {
 		return nil, err
 	}

@@ -232,13 +232,19 @@ func (c *Client) pinKey(ctx context.Context) (*channel.Key, error) {
 	return k, nil
 }
 
-// replaced says whether the daemon has another key than the one that was used.
-func (c *Client) replaced(ctx context.Context, used channel.ID) bool {
+// forget has the key that was used fetched anew, with the time, before the next PIN
+// is sealed.
+func (c *Client) forget(used channel.ID) {
 	c.pins.mu.Lock()
+	defer c.pins.mu.Unlock()
 	if c.pins.key != nil && c.pins.key.ID == used {
 		c.pins.key = nil
 	}
-	c.pins.mu.Unlock()
+}
+
+// replaced says whether the daemon has another key than the one that was used.
+func (c *Client) replaced(ctx context.Context, used channel.ID) bool {
+	c.forget(used)
 	k, err := c.pinKey(ctx)
 	return err == nil && k.ID != used
 }
@@ -253,6 +259,13 @@ func (c *Client) exchange(ctx context.Context, method string, params any) (json.
 	raw, err := c.deliver(ctx, method, p)
 	key := p.key
 	p.wipe()
+	// The daemon's clock is another one than its signed time said: it was set since,
+	// or this host was suspended, when the monotonic clock stands still. The request
+	// is not sent again, as nothing proves that it was not carried out.
+	if errors.Is(err, &Error{Reason: ReasonSealedPINExpired}) {
+		c.forget(key)
+		return nil, err
+	}
 	// A daemon that was started anew has not looked at the block: it cannot
 	// open it. The PIN is sealed once more, to its new key.
 	if !errors.Is(err, &Error{Reason: ReasonPinKeyUnknown}) || !c.replaced(ctx, key) {

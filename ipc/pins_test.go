@@ -6,6 +6,7 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/sigild/sigild/daemon/channel"
 	"github.com/sigild/sigild/ipc"
@@ -195,5 +196,43 @@ func TestKeyUnknown(t *testing.T) {
 	client = dialWith(t, r.Serve(t, path), ipc.Identity(c.Identity))
 	if _, err := client.DeriveAccount(t.Context(), p); ipc.ReasonOf(err) != ipc.ReasonPinKeyUnknown || asked != 1 {
 		t.Errorf("%v, asked %d times", err, asked)
+	}
+}
+
+// The daemon's clock went ahead of what the client knows of it: it was set, or the
+// client's host was suspended. One request is refused, and is not sent again; the
+// next goes by a newly signed time.
+func TestClockWentAhead(t *testing.T) {
+	var acted, asked, fetched atomic.Int32
+	var ahead atomic.Int64
+	c, path := sealing(t, ipc.MethodDeriveAccount, func(context.Context, json.RawMessage) (any, error) {
+		acted.Add(1)
+		return json.RawMessage(`{"existing":false}`), nil
+	})
+	config := c.Config
+	config.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	c.Receiver = channel.NewReceiver(config)
+	r := &ipctest.Relay{Request: func(method string, _ ipctest.Message) bool {
+		if method == ipc.MethodPinKey {
+			fetched.Add(1)
+		} else {
+			asked.Add(1)
+		}
+		return true
+	}}
+	client := dialWith(t, r.Serve(t, path), ipc.Identity(c.Identity))
+	derive := func() error {
+		_, err := client.DeriveAccount(t.Context(), ipc.DeriveAccountParams{RequestID: "r", WalletID: ipc.Hex{1}, PIN: ipc.Secret("271828")})
+		return err
+	}
+	if err := derive(); err != nil {
+		t.Fatal(err)
+	}
+	ahead.Store(int64(channel.Lifetime + 30*time.Second))
+	if err := derive(); ipc.ReasonOf(err) != ipc.ReasonSealedPINExpired || asked.Load() != 2 {
+		t.Errorf("just after the step: %v, sent %d times", err, asked.Load()-1)
+	}
+	if err := derive(); err != nil || acted.Load() != 2 || asked.Load() != 3 || fetched.Load() != 2 {
+		t.Errorf("%v; acted %d times, asked %d, fetched %d keys", err, acted.Load(), asked.Load(), fetched.Load())
 	}
 }

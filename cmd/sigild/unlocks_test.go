@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/google/go-tpm/tpm2"
@@ -133,4 +134,36 @@ func TestRefusedDatabaseEndsUnlocks(t *testing.T) {
 	if lines := lockLines(t, h); len(lines) != 1 {
 		t.Errorf("the audit log says %q, want one line", lines)
 	}
+}
+
+// An account's own code moves what nobody sees, so that a bound on value refuses a
+// call of it; the terms that a refused client is told of allow it.
+func TestOwnCodeIsOfUnknownValue(t *testing.T) {
+	_, c := serving(t)
+	w := create(t, c, "1")
+	ctx, pin, address := testContext(t), ipc.Secret(rightPIN), w.Accounts[0].Address
+	call := strings.NewReplacer("0x9858EfFD232B4033E47d90003D41EC34EcaEda94", address, `"value":"0x1"`, `"value":"0x0","input":"0xb61d27f6"`).Replace(transfer)
+	sign := func(pin ipc.Secret) error {
+		_, err := c.SignTransaction(ctx, ipc.SignTransactionParams{Address: address, Transaction: json.RawMessage(call), PIN: pin})
+		return err
+	}
+	if err := sign(pin); err != nil {
+		t.Errorf("without a bound: %v", err)
+	}
+	_, err := callAs[json.RawMessage](t, c, "eth_signTransaction", json.RawMessage(strings.Replace(call, `{`, `{"from":"`+address+`",`, 1)))
+	if e := wantReason(t, err, "unlockRequired"); !strings.HasSuffix(e.Message, " --max-value any --max-cost 42000wei --total-value any") {
+		t.Errorf("told to unlock by %q", e.Message)
+	}
+	terms := terms(1)
+	terms.Policy.Operations, terms.TotalValue = []string{"transaction"}, "0xffff"
+	if _, err := c.Unlock(ctx, ipc.UnlockParams{WalletID: w.WalletID, Terms: terms, PIN: pin}); err != nil {
+		t.Fatal(err)
+	}
+	wantReason(t, sign(nil), "termsExceeded")
+	rules := *w.Policy
+	rules.MaxValue = "0xffff"
+	if _, err := c.SetPolicy(ctx, ipc.SetPolicyParams{RequestID: "2", WalletID: w.WalletID, Policy: rules, PIN: pin}); err != nil {
+		t.Fatal(err)
+	}
+	wantReason(t, sign(pin), "policyDenied")
 }

@@ -267,6 +267,34 @@ func TestWorksOnce(t *testing.T) {
 	}
 }
 
+// A result that does not hold any more is not given again, a failure always is.
+func TestAnswersThatHoldNoMore(t *testing.T) {
+	h := newHost(t, nil)
+	for _, failure := range []error{nil, errors.New("a failure")} {
+		b, _ := h.seal(t, sign)
+		use, _, err := h.Open(alice, sign, b, exact)
+		if err != nil {
+			t.Fatal(err)
+		}
+		holds := true
+		use.Holds = func() bool { return holds }
+		use.Finish([]byte("{}"), failure)
+		for _, holds = range []bool{true, false} {
+			again, _, err := h.Open(alice, sign, b, exact)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := failure
+			if want == nil && !holds {
+				want = channel.ErrUsed
+			}
+			if answer, err := again.Wait(t.Context()); err != want || (answer == nil) != (want != nil) {
+				t.Errorf("holds %v: %s, %v, want %v", holds, answer, err, want)
+			}
+		}
+	}
+}
+
 func TestFailuresAreRepeatedToo(t *testing.T) {
 	h := newHost(t, nil)
 	b, _ := h.seal(t, sign)

@@ -9,6 +9,8 @@ import (
 type Use struct {
 	// Again is true for a repetition: wait for the answer.
 	Again bool
+	// Holds, if it is set before Finish, says whether the result may be given again.
+	Holds func() bool
 
 	receiver *Receiver
 	nonce    [32]byte
@@ -41,23 +43,22 @@ func (u *Use) Finish(answer []byte, failure error) {
 	close(u.done)
 }
 
-// Wait gives the answer that the first use got. ErrUsed when it was not kept.
+// Wait gives the answer that the first use got. ErrUsed when it was not kept, or does
+// not hold any more.
 func (u *Use) Wait(ctx context.Context) ([]byte, error) {
 	select {
 	case <-u.first.done:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	r := u.receiver
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch {
-	case u.first.failure != nil:
-		return nil, u.first.failure
-	case u.first.answer == nil:
+	switch first := u.first; { // which nobody changes any more
+	case first.failure != nil:
+		return nil, first.failure
+	case first.answer == nil, first.Holds != nil && !first.Holds():
 		return nil, ErrUsed
+	default:
+		return first.answer, nil
 	}
-	return u.first.answer, nil
 }
 
 // uses are the blocks that were used and have not expired. A live one is never

@@ -58,6 +58,8 @@ type Facts struct {
 	Chain string
 	// AllChains says that the signature is valid on every chain.
 	AllChains bool
+	// Sender is the account that is to sign, in the spelling of Recipient.
+	Sender string
 	// Recipient is the account or contract concerned, in one spelling per
 	// account: lower-case hexadecimal for eip155 chains.
 	Recipient string
@@ -71,6 +73,18 @@ type Facts struct {
 	Selector []byte
 	// DataLength is the length of the call data in bytes.
 	DataLength int
+}
+
+// Moved returns what the payload moves; nil means unknown. A transaction that calls
+// its own sender runs the code that the account delegates to (EIP-7702), and that
+// may move all there is, whatever value the transaction itself carries. Without
+// call data it is a plain transfer, as those that replace a stuck transaction.
+func (f Facts) Moved() *big.Int {
+	if f.Operation == Transaction && f.called() && f.DataLength > 0 &&
+		(f.Sender == "" || canonicalRecipient(f.Sender) == f.recipient()) {
+		return nil
+	}
+	return f.Value
 }
 
 // recipient returns the recipient in the spelling of stored policies.

@@ -24,7 +24,8 @@ type Policy struct {
 	// the call data. Plain transfers, which have no data, need none.
 	Selectors   [][4]byte
 	AnySelector bool
-	// MaxValue is the most that one transaction may move, and MaxCost the most
+	// MaxValue is the most that one transaction may move, as far as Facts.Moved
+	// knows, and MaxCost the most
 	// that it may cost with all fees, both in the chain's smallest unit (wei);
 	// nil is 0. On several chains with different coins the same number applies.
 	MaxValue *big.Int
@@ -145,7 +146,7 @@ func (p Policy) value(f Facts) Decision {
 	if p.AnyValue {
 		return Decision{Verdict: Allow}
 	}
-	return within(f.Value, p.MaxValue, RuleValue, "value")
+	return within(f.Moved(), p.MaxValue, RuleValue, "value")
 }
 
 func (p Policy) cost(f Facts) Decision {

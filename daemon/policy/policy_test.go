@@ -12,6 +12,7 @@ import (
 const (
 	alice = "0x00000000000000000000000000000000000a11ce"
 	token = "0x00000000000000000000000000000000000c0135"
+	payer = "0x0000000000000000000000000000000000fa9e60"
 )
 
 func transfer() policy.Facts {
@@ -23,7 +24,7 @@ func transfer() policy.Facts {
 
 func call() policy.Facts {
 	f := transfer()
-	f.Recipient, f.Value, f.MaxCost = token, new(big.Int), big.NewInt(21)
+	f.Sender, f.Recipient, f.Value, f.MaxCost = payer, token, new(big.Int), big.NewInt(21)
 	f.Selector, f.DataLength = []byte{0xa9, 0x05, 0x9c, 0xbb}, 68
 	return f
 }
@@ -213,6 +214,38 @@ func TestLimitsHoldForOtherOperations(t *testing.T) {
 	} {
 		if got := p.Decide(c.facts); got.Verdict != policy.Deny || got.Rule != c.rule {
 			t.Errorf("%s: %s by %q, want %q", c.facts.Operation, got, got.Rule, c.rule)
+		}
+	}
+}
+
+// TestCallsOfTheSender: what the account's own code moves, if it delegates to any
+// (EIP-7702), is not the value that the transaction carries.
+func TestCallsOfTheSender(t *testing.T) {
+	type facts = policy.Facts
+	bounded := with(wide(), func(p *policy.Policy) { p.AnyValue = false })
+	own := func(f facts) facts { f.Sender, f.Recipient = payer, payer; return f }
+	for _, c := range []struct {
+		name  string
+		facts facts
+		value string // the rule that denies under a bounded value
+	}{
+		{"own code", own(call()), "value"},
+		{"own code, spelled otherwise", with(own(call()), func(f *facts) { f.Recipient = "0X" + strings.ToUpper(payer[2:]) }), "value"},
+		{"own code without a selector", with(own(call()), func(f *facts) { f.Selector, f.DataLength = nil, 1 }), "value"},
+		{"a sender that nobody said", with(call(), func(f *facts) { f.Sender = "" }), "value"},
+		{"nothing to itself", with(own(call()), func(f *facts) { f.Selector, f.DataLength = nil, 0 }), ""},
+		{"another account's code", call(), ""},
+		{"a creation", with(creation(), func(f *facts) { f.Sender, f.Value = payer, new(big.Int) }), ""},
+		{"a transfer of a sender that nobody said", with(transfer(), func(f *facts) { f.Value = new(big.Int) }), ""},
+	} {
+		if got := bounded.Decide(c.facts); string(got.Rule) != c.value || got.Allowed() != (c.value == "") {
+			t.Errorf("%s: %s by %q", c.name, got, got.Rule)
+		}
+		if (c.facts.Moved() == nil) != (c.value != "") {
+			t.Errorf("%s: moves %v", c.name, c.facts.Moved())
+		}
+		if got := wide().Decide(c.facts); !got.Allowed() {
+			t.Errorf("%s, with any value: %s", c.name, got)
 		}
 	}
 }

@@ -69,9 +69,10 @@ func (s *Service) Unlocks() int { return len(s.unlocks.keys()) }
 // UnlocksOfOne is how many of them the uid holds that holds most.
 func (s *Service) UnlocksOfOne() int { return s.unlocks.mostOfOne() }
 
-// endWallet ends every unlock of a wallet, whoever holds it: it was frozen or
-// deleted, or its PIN was changed.
+// endWallet ends every unlock of a wallet, whoever holds it, and the standing of what
+// was made with its keys: it was frozen or deleted, or its PIN or policy was changed.
 func (s *Service) endWallet(ctx context.Context, wallet seal.ID) {
+	s.changes.of(wallet).Add(1)
 	s.end(ctx, ErrUnlockRequired, func(key unlockKey) bool { return key.wallet == wallet })
 }
 

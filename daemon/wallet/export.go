@@ -25,6 +25,7 @@ type ExportRequest struct {
 type Exported struct {
 	Account  seal.Account
 	Attempts Attempts
+	Standing *Standing // for whoever keeps the sealed key
 }
 
 // Export gives the private key of one account to r.Seal. The token gives the root
@@ -36,7 +37,7 @@ func (s *Service) Export(ctx context.Context, r *ExportRequest) (*Exported, erro
 	var err error
 	if err = s.mayExport(ctx); err == nil {
 		out.Attempts, err = s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, s.ready(r.check), func(o *opened) error {
-			out.Account = o.Header.Accounts[r.Account]
+			out.Account, out.Standing = o.Header.Accounts[r.Account], s.standing(r.Wallet)
 			return s.export(ctx, r, o)
 		})
 	}

@@ -40,12 +40,13 @@ type Service struct {
 	unlocks  *unlocks
 	rates    *rates
 	freezing *freezing
+	changes  *changes
 }
 
 // New returns a service of the given parts.
 func New(c Config) *Service {
 	return &Service{Config: c, slots: newSlots(c.Checks, c.Waiting),
-		unlocks: newUnlocks(c.MaxUnlocks, c.UnlocksOfUID), rates: newRates(c.PerMinute), freezing: newFreezing()}
+		unlocks: newUnlocks(c.MaxUnlocks, c.UnlocksOfUID), rates: newRates(c.PerMinute), freezing: newFreezing(), changes: new(changes)}
 }
 
 func (s *Service) allowed() Allowed {

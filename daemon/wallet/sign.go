@@ -21,7 +21,7 @@ type Item struct {
 	Address *[20]byte // names the account in place of Account, which is found; nil: Account does
 	Sender  *[20]byte // the transaction's "from", where it has one
 	Digest  [32]byte
-	Facts   policy.Facts // what the digest stands for
+	Facts   policy.Facts // what the digest stands for; their sender is found
 	// Verify looks at what is dear to look at, after the owner and the policy and
 	// before any charge. It is given the account; nil: there is nothing.
 	Verify func(account uint32) error
@@ -33,6 +33,10 @@ type SignRequest struct {
 	Wallet seal.ID
 	Items  []Item
 	PIN    []byte // nil: by the unlock that the peer holds
+
+	// Standing is set by Sign when it signed with the PIN, for whoever keeps the
+	// signatures.
+	Standing *Standing
 }
 
 // Signed is a verified signature that was audited.
@@ -63,6 +67,7 @@ func (s *Service) sign(ctx context.Context, r *SignRequest) (signed []*Signed, a
 		return s.signUnlocked(ctx, r)
 	}
 	a, err = s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, s.ready(r.check), func(o *opened) error {
+		r.Standing = s.standing(r.Wallet)
 		if signed, err = s.signOpened(ctx, r, o); err != nil {
 			return err
 		}
@@ -124,6 +129,7 @@ func (i *Item) check(p *seal.Parsed, rules policy.Policy) error {
 	if i.Sender != nil && subtle.ConstantTimeCompare(i.Sender[:], p.Header.Accounts[i.Account].Address) != 1 {
 		return ErrSender
 	}
+	i.Facts.Sender = fmt.Sprintf("0x%x", p.Header.Accounts[i.Account].Address)
 	if err := decide(rules, i.Facts); err != nil {
 		return err
 	}

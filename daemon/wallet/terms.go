@@ -104,10 +104,11 @@ func (u *unlock) admit(items []Item) (*big.Int, error) {
 		if u.allowed == nil || i.Facts.Operation == policy.Message || i.Facts.Operation == policy.CliqueHeader {
 			continue // these move nothing by themselves
 		}
-		if i.Facts.Value == nil {
+		moved := i.Facts.Moved()
+		if moved == nil {
 			return nil, &TermsError{"the total value is bounded and this operation does not show its value"}
 		}
-		total.Add(total, i.Facts.Value)
+		total.Add(total, moved)
 	}
 	if u.allowed != nil && total.Cmp(u.allowed) > 0 {
 		return nil, &TermsError{"the total value is used up"}

@@ -108,6 +108,9 @@ func (c *Channel) open(peer ipc.Peer, method string, object map[string]json.RawM
 	if errors.Is(err, channel.ErrKeyUnknown) {
 		err = &ipc.Error{Code: ipc.CodeInvalidParams, Reason: ipc.ReasonPinKeyUnknown, Message: err.Error()}
 	}
+	if errors.Is(err, channel.ErrExpired) || errors.Is(err, channel.ErrExpiry) {
+		err = &ipc.Error{Code: ipc.CodeInvalidParams, Reason: ipc.ReasonSealedPINExpired, Message: err.Error()}
+	}
 	if errors.Is(err, channel.ErrUsed) {
 		err = &ipc.Error{Code: ipc.CodeInvalidParams, Reason: ipc.ReasonSealedPINUsed, Message: err.Error()}
 	}

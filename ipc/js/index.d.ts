@@ -56,7 +56,10 @@ export declare class PinChannel {
   static open(pinKey: PinKey, options: Options): Promise<PinChannel>
   /** The installation's id, 16 bytes in hexadecimal. */
   readonly installation: string
-  /** Throws KeyExpiredError when the key is too old to be sealed to. */
+  /**
+   * Throws KeyExpiredError when the key is too old to be sealed to, and after an answer with
+   * the reason pinKeyUnknown or sealedPinExpired: open another channel, with the key as it is then.
+   */
   seal(method: string, params: object, pins: Pins): Promise<SealedRequest>
 }
 
@@ -79,7 +82,7 @@ export declare class KeyRecipient {
 export declare class IdentityError extends Error {}
 /** The clocks of this device and the daemon are too far apart. */
 export declare class ClockError extends Error {}
-/** The PIN key is too old: fetch sigild_pinKey again. */
+/** The PIN key, or the time that came with it, is too old: fetch sigild_pinKey again. */
 export declare class KeyExpiredError extends Error {}
 /** The answer does not come from the daemon that the PIN was sealed for. */
 export declare class ProofError extends Error {}

@@ -18,6 +18,9 @@ const keySize = 32
 /** A block expires so many milliseconds ahead; the daemon takes up to 120 seconds. */
 const lifetime = 60_000
 
+/** Reasons for which the daemon's key must be fetched again before the next PIN is sealed. */
+const ofTheKey = new Set(['pinKeyUnknown', 'sealedPinExpired'])
+
 /** suite is MLKEM768-X25519 (X-Wing), HKDF-SHA256, AES-256-GCM. */
 export const suite = new CipherSuite({ kem: new XWing(), kdf: new HkdfSha256(), aead: new Aes256Gcm() })
 
@@ -25,6 +28,7 @@ export class PinChannel {
   #statement
   #publicKey
   #now
+  #outdated = false
 
   /** open verifies a result of sigild_pinKey under the pinned identity key. */
   static async open(pinKey, { identityKey, now = Date.now }) {
@@ -44,7 +48,7 @@ export class PinChannel {
   /** seal gives the parameters of a request with the PINs, or a PIN and a key, sealed for it. */
   async seal(method, params, { pin, newPin, key }) {
     const now = this.#now()
-    if (now + lifetime > this.#statement.notAfter) throw new KeyExpiredError()
+    if (this.#outdated || now + lifetime > this.#statement.notAfter) throw new KeyExpiredError()
     const object = plainJSON(params)
     for (const name of ['pin', 'newPin', 'sealedPin']) {
       if (name in object) throw new TypeError(`${name} must not stand among the parameters`)
@@ -72,7 +76,21 @@ export class PinChannel {
       keyId: toHex(this.#statement.keyId), enc: toHex(new Uint8Array(sender.enc)), ciphertext: toHex(ciphertext),
       expires: rfc3339(expires),
     }
-    return { params: [{ ...object, sealedPin }], open: (answer) => answers.open(answer) }
+    return { params: [{ ...object, sealedPin }], open: (answer) => this.#open(answers, answer) }
+  }
+
+  /**
+   * #open heeds what the daemon says of the key: that it has another one, or that its
+   * clock is not the one that this channel goes by, as one of the two was set. Also
+   * when the back end made it up: then it has a key fetched, which it could anyway.
+   */
+  async #open(answers, answer) {
+    try {
+      return await answers.open(answer)
+    } catch (e) {
+      if (ofTheKey.has(e.reason)) this.#outdated = true
+      throw e
+    }
   }
 }
 

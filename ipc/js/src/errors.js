@@ -16,7 +16,7 @@ export class ClockError extends Error {
   }
 }
 
-/** The PIN key is too old: fetch sigild_pinKey again. */
+/** The PIN key, or the time that came with it, is too old: fetch sigild_pinKey again. */
 export class KeyExpiredError extends Error {
   constructor() {
     super('the PIN key is too old: fetch sigild_pinKey again')

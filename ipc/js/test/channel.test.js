@@ -147,6 +147,23 @@ test('clocks', async () => {
   await assert.rejects(late.seal('m', {}, { pin: '271828' }), KeyExpiredError)
 })
 
+test('a key that the daemon does not take is not sealed to again', async () => {
+  const refuse = (reason) => ({ error: { code: -32602, message: 'no', data: { reason, charged: false } } })
+  for (const reason of await documentedReasons()) {
+    const channel = await PinChannel.open(vectors, options)
+    const request = await channel.seal('m', {}, { pin: '271828' })
+    const waiting = await channel.seal('m', {}, { pin: '271828' })
+    await assert.rejects(request.open(refuse(reason)), withoutProof.has(reason) ? SigildError : ProofError)
+    const again = channel.seal('m', {}, { pin: '271828' })
+    if (!['pinKeyUnknown', 'sealedPinExpired'].includes(reason)) {
+      await again
+      continue
+    }
+    await assert.rejects(again, KeyExpiredError, reason)
+    await assert.rejects(waiting.open(refuse('overloaded')), SigildError) // one that was sealed before is as it was
+  }
+})
+
 test('what cannot be sealed', async () => {
   const channel = await PinChannel.open(vectors, options)
   for (const params of [{ a: 2 ** 53 }, { a: [0.5] }, { a: 10n }, { a: '\ud800' }, { '\udc00': 1 }, { pin: '1' }, { newPin: '1' }, { sealedPin: 1 }, undefined]) {
