@@ -371,7 +371,11 @@ func (h *host) remove(t *testing.T) {
 		{"no", "test -s " + database, "false", "test -s " + database + " && test -s /etc/sigild/sigild.toml"},
 		{"no answer, and no database any more", "rm " + database + " && touch " + database + ".schema-0.bak", "",
 			"test -s /var/lib/sigild/audit.log && test -e " + database + ".schema-0.bak"},
-		{"yes", "test -s /var/lib/sigild/audit.log", "true", "! test -e /var/lib/sigild && ! test -e /etc/sigild"},
+		{"no answer, and the database lies elsewhere", "mv /var/lib/sigild /srv/kept && mkdir /var/lib/sigild", "",
+			"test -s /srv/kept/audit.log && test -s /etc/sigild/sigild.toml"},
+		{"no answer, and a link to it", "rmdir /var/lib/sigild && ln -s /srv/kept /var/lib/sigild", "",
+			"test -s /var/lib/sigild/audit.log && test -s /etc/sigild/sigild.toml"},
+		{"yes", "rm /var/lib/sigild && mv /srv/kept /var/lib/sigild && test -s /var/lib/sigild/audit.log", "true", "! test -e /var/lib/sigild && ! test -e /etc/sigild"},
 		{"nothing is there to ask about", "rmdir /var/lib/sigild && mkdir /var/lib/sigild", "", "! test -e /var/lib/sigild"},
 	} {
 		h.must(nil, "dpkg", "-i", "/next.deb")

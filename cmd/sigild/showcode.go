@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 	"golang.org/x/term"
 
 	"github.com/sigild/sigild/cmd/internal/ask"
@@ -87,5 +88,15 @@ func writeCode(fd int, parts [][]byte) error {
 			return errors.Join(err, f.Close())
 		}
 	}
-	return f.Close()
+	return errors.Join(kept(f), f.Close())
+}
+
+// kept makes what was written to a file durable: the installation counts on the code
+// from here on. Pipes and terminals have nothing to make durable.
+func kept(f *os.File) error {
+	err := f.Sync()
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
+		return nil
+	}
+	return err
 }

@@ -35,6 +35,34 @@ func openFile(path string, flags int) (file, error) {
 	return f, nil
 }
 
+// lock makes a log one writer's, until the descriptor that it gives is closed. That is
+// of its own, as the log's may be closed and opened anew.
+func lock(path string, is os.FileInfo) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err = locks(f, is); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+func locks(f *os.File, is os.FileInfo) error {
+	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return ErrInUse
+	}
+	if err != nil {
+		return err
+	}
+	locked, err := f.Stat()
+	if err == nil && !os.SameFile(locked, is) {
+		err = errOther
+	}
+	return err
+}
+
 func checkPlace(f file) error {
 	info, err := f.Stat()
 	if err == nil && (!info.Mode().IsRegular() || info.Mode().Perm()&0o022 != 0) {

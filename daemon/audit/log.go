@@ -47,6 +47,8 @@ type Log struct {
 	stop  chan struct{}
 	end   sync.Once
 	done  chan struct{}
+	// locked is the descriptor whose lock keeps other processes from the file.
+	locked *os.File
 	// newest is the latest time of an entry, in Unix seconds; 0: there is none.
 	newest atomic.Int64
 
@@ -70,7 +72,10 @@ type pending struct {
 // others may write to.
 var ErrPlace = errors.New("the audit log must be a file of its own (no link) that only its owner may write to")
 
-// Open opens or makes the log at path (mode 0600); ErrPlace. A line that a crash cut
+// ErrInUse is returned for a log that another process writes.
+var ErrInUse = errors.New("the audit log is in use by another process: each installation has its own")
+
+// Open opens or makes the log at path (mode 0600); ErrPlace, ErrInUse. A line that a crash cut
 // short was never acknowledged: it is removed. A last line that is not an entry
 // is an error.
 func Open(path string) (*Log, error) { return openBy(openFile, path) }
@@ -83,25 +88,36 @@ func openBy(open opener, path string) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the audit log: %w", err)
 	}
-	var found ending
-	err = checkPlace(f)
-	if err == nil {
-		found, err = recoverEnd(f)
-	}
-	var is os.FileInfo
-	if err == nil {
-		is, err = f.Stat()
-	}
-	if err == nil {
-		err = syncFolder(path)
-	}
+	l, err := begin(path, open, f)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("audit log %s: %w", path, err), f.Close())
 	}
-	l := &Log{path: path, open: open, file: f, is: is, queue: make(chan *pending, waiting), stop: make(chan struct{}),
+	go l.run()
+	return l, nil
+}
+
+// begin makes a log of its open file.
+func begin(path string, open opener, f file) (_ *Log, err error) {
+	is, err := f.Stat()
+	if err := errors.Join(err, checkPlace(f)); err != nil {
+		return nil, err
+	}
+	locked, err := lock(path, is)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, locked.Close())
+		}
+	}()
+	found, err := recoverEnd(f)
+	if err := errors.Join(err, syncFolder(path)); err != nil {
+		return nil, err
+	}
+	l := &Log{path: path, open: open, file: f, locked: locked, is: is, queue: make(chan *pending, waiting), stop: make(chan struct{}),
 		done: make(chan struct{}), next: found.last + 1, size: found.size}
 	l.newest.Store(found.newest)
-	go l.run()
 	return l, nil
 }
 
@@ -158,7 +174,7 @@ func (l *Log) late(p *pending) error {
 func (l *Log) Close() error {
 	l.end.Do(func() { close(l.stop) })
 	<-l.done
-	return l.file.Close()
+	return errors.Join(l.file.Close(), l.locked.Close())
 }
 
 func (l *Log) run() {

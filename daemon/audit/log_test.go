@@ -404,6 +404,17 @@ func TestCloseTwice(t *testing.T) {
 	}
 }
 
+// Two installations that were given one log by mistake would cut off each other's lines.
+func TestLogHasOneWriter(t *testing.T) {
+	path := place(t)
+	l := open(t, path)
+	if _, err := audit.Open(path); !errors.Is(err, audit.ErrInUse) {
+		t.Errorf("a second writer: %v, want ErrInUse", err)
+	}
+	closeLog(t, l)
+	closeLog(t, open(t, path))
+}
+
 // The newest time is known again after a restart, whatever the last line says.
 func TestNewest(t *testing.T) {
 	path := place(t)

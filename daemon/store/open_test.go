@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -106,6 +107,51 @@ func TestSecondOpenerIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	open(t, path, false)
+}
+
+// A file that a compaction replaces while somebody waits for it has no name any more:
+// who wrote into it would lose all of that.
+func TestWaiterIsNotLeftWithAReplacedFile(t *testing.T) {
+	path := place(t)
+	first := open(t, path, true)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened := make(chan error, 1)
+	go func() {
+		second, err := store.Open(path, false)
+		if err == nil {
+			err = second.Close()
+		}
+		opened <- err
+	}()
+	for descriptorsOf(t, path) < 2 {
+		runtime.Gosched()
+	}
+	next := path + ".next"
+	if err := errors.Join(os.WriteFile(next, whole, 0o600), os.Rename(next, path), first.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-opened; !errors.Is(err, store.ErrInUse) {
+		t.Errorf("err = %v, want ErrInUse", err)
+	}
+	open(t, path, false)
+}
+
+// descriptorsOf counts this process's descriptors of a file.
+func descriptorsOf(t *testing.T, path string) (n int) {
+	t.Helper()
+	all, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range all {
+		if name, err := os.Readlink("/proc/self/fd/" + fd.Name()); err == nil && name == path {
+			n++
+		}
+	}
+	return n
 }
 
 func TestOpenChecksTheSchema(t *testing.T) {

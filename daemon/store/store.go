@@ -92,8 +92,22 @@ func guarded(path string, f func() error) (err error) {
 	return f()
 }
 
+// openFile waits a second for the lock on the file, by which it is one process's.
+// The file may be replaced meanwhile, by a compaction: what it opened then has no name
+// any more, and all that is written there would be lost.
 func openFile(path string) (*bbolt.DB, error) {
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType})
+	var file *os.File
+	open := func(name string, flags int, mode os.FileMode) (f *os.File, err error) {
+		f, err = os.OpenFile(name, flags, mode)
+		file = f
+		return f, err
+	}
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second, FreelistType: bbolt.FreelistMapType, OpenFile: open})
+	if err == nil {
+		if err = named(file, path); err != nil {
+			return nil, errors.Join(err, db.Close())
+		}
+	}
 	switch {
 	case errors.Is(err, berrors.ErrTimeout):
 		return nil, fmt.Errorf("%w: %s", ErrInUse, path)
@@ -103,6 +117,22 @@ func openFile(path string) (*bbolt.DB, error) {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
 	return db, nil
+}
+
+// named reports ErrInUse when a file is not the one at path.
+func named(file *os.File, path string) error {
+	is, err := file.Stat()
+	if err != nil {
+		return fmt.Errorf("the database: %w", err)
+	}
+	at, err := os.Stat(path)
+	if err != nil {
+		return fmt.Errorf("the database: %w", err)
+	}
+	if !os.SameFile(is, at) {
+		return fmt.Errorf("%w, which replaced the file: %s; try again", ErrInUse, path)
+	}
+	return nil
 }
 
 // checkWhole refuses a file that is shorter than its own account of itself.
