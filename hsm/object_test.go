@@ -278,6 +278,10 @@ func TestUnwrapBlamesTheRightOne(t *testing.T) {
 		if err := w.use(t.Context(), keys); err != nil {
 			t.Errorf("a token that refuses a good key once: %v", err)
 		}
+		instance.Faults.FailTwice("C_UnwrapKey", code)
+		if _, err := keys.Unwrap(t.Context(), hsm.Wrap, w.root); !errors.Is(err, hsm.ErrWrappedKey) {
+			t.Errorf("a wrapped key that is refused: %v", err)
+		}
 	}
 	forged := bytes.Clone(w.root)
 	forged[len(forged)/2] ^= 1

@@ -182,6 +182,13 @@ func (f *Faults) HangTimes(function string, n int) {
 	f.tell(n < 0, "hang %s %d", function, n)
 }
 
+// FailTwice makes the next call of the function and the one after the next return code
+// without doing anything: what a token does that refuses one key and takes another.
+func (f *Faults) FailTwice(function string, code uint) {
+	f.t.Helper()
+	f.tell(false, "twice %s %d", function, code)
+}
+
 // Spare lets the next n calls of the function go on in spite of what Fail and Hang set
 // after it.
 func (f *Faults) Spare(function string, n int) {

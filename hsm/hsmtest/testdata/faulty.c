@@ -10,6 +10,7 @@
  *   after F CODE N    the same, but SoftHSM has done the work
  *   hang F N          the next N calls (-1: all) wait until the function is cleared
  *   spare F N         the next N calls do neither of these
+ *   twice F CODE      the next call and the one after the next do nothing and return CODE
  *   slow F MS         each call takes MS milliseconds longer
  *   clear F           ends what is set for the function; "clear *" ends everything
  *   losesessions      closes every session, which logs out
@@ -131,6 +132,7 @@ static struct fault {
 	ulong_t code, after;
 	long fails, afters, hangs, slow; /* fails, afters, hangs: how many more; -1: all */
 	long spared;                     /* calls that come before those that fail or hang */
+	long pause;                      /* what spared becomes with each that failed */
 	ulong_t epoch;                   /* grows when it is cleared */
 } faults[FUNCTIONS];
 static long open_sessions;
@@ -478,7 +480,7 @@ static int before(int i, ulong_t first, ulong_t *rv)
 			while (f->epoch == epoch)
 				pthread_cond_wait(&cleared, &mutex);
 		if (!(i == F_Sign && f->code == CKR_OK && signs_by_ecdsa(first)) && spend(&f->fails))
-			return *rv = f->code, 0;
+			return f->spared = f->fails != 0 ? f->pause : 0, *rv = f->code, 0;
 	}
 	if (absent && (has_slot(i) || (i > F_CloseAllSessions && i != F_WaitForSlotEvent) || i == F_CloseSession))
 		return *rv = has_slot(i) ? CKR_TOKEN_NOT_PRESENT : CKR_DEVICE_REMOVED, 0;
@@ -701,7 +703,7 @@ static void account_memory(void)
 
 static void clear(struct fault *f)
 {
-	f->fails = f->afters = f->hangs = f->slow = f->spared = 0;
+	f->fails = f->afters = f->hangs = f->slow = f->spared = f->pause = 0;
 	f->epoch++;
 	pthread_cond_broadcast(&cleared);
 }
@@ -743,7 +745,9 @@ static int on_function(const char *word, const char *name, long x, long y)
 	if (f == NULL)
 		return 0;
 	if (strcmp(word, "fail") == 0)
-		f->code = (ulong_t)x, f->fails = y;
+		f->code = (ulong_t)x, f->fails = y, f->pause = 0;
+	else if (strcmp(word, "twice") == 0)
+		f->code = (ulong_t)x, f->fails = 2, f->pause = 1;
 	else if (strcmp(word, "after") == 0)
 		f->after = (ulong_t)x, f->afters = y;
 	else if (strcmp(word, "hang") == 0)
