@@ -12,7 +12,7 @@ import (
 // A fact that is lost on the way makes a policy decide on less than it should.
 func TestPolicyFactsAreComplete(t *testing.T) {
 	f := policyFacts(eth.Facts{Operation: "transaction", Chain: "eip155:1", AllChains: true, Recipient: "r",
-		ContractCreation: true, Value: big.NewInt(1), MaxCost: big.NewInt(2), Selector: []byte{1, 2, 3, 4}, DataLength: 4})
+		ContractCreation: true, Value: big.NewInt(1), MaxCost: big.NewInt(2), Selector: []byte{1, 2, 3, 4}, DataLength: 4, Delegates: true})
 	v := reflect.ValueOf(f)
 	for n := range v.NumField() {
 		if v.Type().Field(n).Name == "Sender" {

@@ -332,6 +332,6 @@ func parseAddress(text string) ([20]byte, error) {
 func policyFacts(f eth.Facts) policy.Facts {
 	return policy.Facts{
 		Operation: policy.Operation(f.Operation), Chain: f.Chain, AllChains: f.AllChains, Recipient: f.Recipient,
-		ContractCreation: f.ContractCreation, Value: f.Value, MaxCost: f.MaxCost, Selector: f.Selector, DataLength: f.DataLength,
+		ContractCreation: f.ContractCreation, Value: f.Value, MaxCost: f.MaxCost, Selector: f.Selector, DataLength: f.DataLength, Delegates: f.Delegates,
 	}
 }

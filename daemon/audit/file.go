@@ -38,7 +38,7 @@ func openFile(path string, flags int) (file, error) {
 // lock makes a log one writer's, until the descriptor that it gives is closed. That is
 // of its own, as the log's may be closed and opened anew.
 func lock(path string, is os.FileInfo) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_APPEND|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0) // NFS locks only what may be written
 	if err != nil {
 		return nil, err
 	}
@@ -50,10 +50,13 @@ func lock(path string, is os.FileInfo) (*os.File, error) {
 
 func locks(f *os.File, is os.FileInfo) error {
 	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	switch {
+	case errors.Is(err, unix.EWOULDBLOCK):
 		return ErrInUse
-	}
-	if err != nil {
+	case errors.Is(err, unix.ENOLCK), errors.Is(err, unix.ENOSYS), errors.Is(err, unix.ENOTSUP):
+		// A file system without locks. That of the database has them, so that it takes
+		// two installations and one path for two writers.
+	case err != nil:
 		return err
 	}
 	locked, err := f.Stat()

@@ -43,6 +43,9 @@ type Facts struct {
 	Selector []byte
 	// DataLength is the number of bytes of call data, init code, message or header.
 	DataLength int
+	// Delegates says that a transaction carries authorizations (EIP-7702), by which
+	// accounts get code before it runs.
+	Delegates bool
 }
 
 // setChain records the chain that a payload is bound to.

@@ -47,6 +47,19 @@ func TestTransactionFacts(t *testing.T) {
 	}
 }
 
+// A transaction of type 4 gives accounts code before it runs, others do not.
+func TestDelegationFacts(t *testing.T) {
+	by := []any{map[string]any{"chainId": "0x1", "address": checksummed, "nonce": "0x0", "yParity": "0x0", "r": "0x1", "s": "0x1"}}
+	if !parse(t, edited(t, dynamicBase, edit{"authorizationList": by})).Facts().Delegates {
+		t.Error("type 4 does not delegate")
+	}
+	for name, base := range map[string]string{"legacy": legacyBase, "dynamic": dynamicBase, "blob": blobBase} {
+		if parse(t, edited(t, base, nil)).Facts().Delegates {
+			t.Errorf("%s delegates", name)
+		}
+	}
+}
+
 func TestContractCreationFacts(t *testing.T) {
 	for _, changes := range []edit{
 		{"to": nil, "data": "0x6001600055"},

@@ -14,6 +14,7 @@ func transactionFacts(tx *types.Transaction, b body, cost *big.Int) Facts {
 		ContractCreation: tx.To() == nil,
 		Value:            tx.Value(),
 		MaxCost:          cost,
+		Delegates:        tx.Type() == types.SetCodeTxType,
 	}
 	if to := tx.To(); to != nil {
 		facts.Recipient = lowerHex(*to)

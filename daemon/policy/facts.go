@@ -73,14 +73,17 @@ type Facts struct {
 	Selector []byte
 	// DataLength is the length of the call data in bytes.
 	DataLength int
+	// Delegates says that the transaction gives accounts code before it runs (EIP-7702).
+	Delegates bool
 }
 
 // Moved returns what the payload moves; nil means unknown. A transaction that calls
 // its own sender runs the code that the account delegates to (EIP-7702), and that
 // may move all there is, whatever value the transaction itself carries. Without
-// call data it is a plain transfer, as those that replace a stuck transaction.
+// call data, and authorizations, it is taken for a plain transfer, as those that replace
+// a stuck transaction are.
 func (f Facts) Moved() *big.Int {
-	if f.Operation == Transaction && f.called() && f.DataLength > 0 &&
+	if f.Operation == Transaction && f.called() && (f.DataLength > 0 || f.Delegates) &&
 		(f.Sender == "" || canonicalRecipient(f.Sender) == f.recipient()) {
 		return nil
 	}

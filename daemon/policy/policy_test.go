@@ -234,6 +234,7 @@ func TestCallsOfTheSender(t *testing.T) {
 		{"own code without a selector", with(own(call()), func(f *facts) { f.Selector, f.DataLength = nil, 1 }), "value"},
 		{"a sender that nobody said", with(call(), func(f *facts) { f.Sender = "" }), "value"},
 		{"nothing to itself", with(own(call()), func(f *facts) { f.Selector, f.DataLength = nil, 0 }), ""},
+		{"code that comes with it", with(own(call()), func(f *facts) { f.Selector, f.DataLength, f.Delegates = nil, 0, true }), "value"},
 		{"another account's code", call(), ""},
 		{"a creation", with(creation(), func(f *facts) { f.Sender, f.Value = payer, new(big.Int) }), ""},
 		{"a transfer of a sender that nobody said", with(transfer(), func(f *facts) { f.Value = new(big.Int) }), ""},

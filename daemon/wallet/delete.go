@@ -158,8 +158,9 @@ const born = 1_767_225_600
 var errUndated = errors.New("all its times are before sigild existed, as the clock was wrong: to have it purged restore it and delete it again")
 
 // Purge removes wallets whose tombstones are older than grace, and says how
-// many. A wallet that cannot be removed does not keep others from it, but an audit
-// log that takes no line does. by is whom the audit log names.
+// many. A record that is at fault itself does not keep others from it; a device, a
+// database or an audit log that is does, so that there are not two lines a wallet each
+// hour for as long as it lasts. by is whom the audit log names.
 func (s *Service) Purge(ctx context.Context, by Peer, grace time.Duration) (removed int, err error) {
 	actor, before := Actor{Peer: by, Operator: true}, s.Now().Add(-grace).Unix()
 	var failed []error
@@ -180,11 +181,14 @@ func (s *Service) Purge(ctx context.Context, by Peer, grace time.Duration) (remo
 				}
 				err = s.remove(ctx, by, p)
 			}
-			if err != nil {
-				failed = append(failed, fmt.Errorf("wallet %x: %w", id, err))
+			switch {
+			case err == nil:
+				removed++
 				continue
+			case !errors.Is(err, seal.ErrCorrupt) && !errors.Is(err, errUndated):
+				return removed, errors.Join(append(failed, fmt.Errorf("wallet %x: %w", id, err))...)
 			}
-			removed++
+			failed = append(failed, fmt.Errorf("wallet %x: %w", id, err))
 		}
 		if next == nil || ctx.Err() != nil {
 			return removed, errors.Join(failed...)
@@ -219,7 +223,5 @@ func (s *Service) remove(ctx context.Context, by Peer, p *seal.Parsed) error {
 	if err := s.Store.Remove(ctx, r); err != nil {
 		return s.noted(ctx, e, err)
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditTimeout)
-	defer cancel()
-	return s.audit(ctx, e)
+	return s.auditAnyway(ctx, e)
 }

@@ -94,7 +94,9 @@ func TestLockBesideAnUnlockUnderWay(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t)
 			id := b.create(t, "r").Info.Header.Wallet
+			locked := false
 			b.audit.before = func(e wallet.Event) {
+				locked = locked || e.Action == "lock" || e.Action == "lockAll"
 				if e.Action == "unlock" && e.Result == "ok" {
 					if err := endsOfUnlocks(b, id)[name](context.Background()); err != nil {
 						t.Error(err)
@@ -116,10 +118,74 @@ func TestLockBesideAnUnlockUnderWay(t *testing.T) {
 			if name == "the end of all unlocks" {
 				return
 			}
+			if !locked {
+				t.Error("there is no line of the lock")
+			}
 			b.audit.before = nil
 			if _, err := b.unlock(id, goodPIN, anything()); err != nil {
 				t.Errorf("afterwards: %v", err)
 			}
 		})
+	}
+}
+
+// A batch that is under way ends before its next item when somebody takes the right
+// away, so that he waits for one signature only. The unlock's own end does not cut it.
+func TestBatchIsCutShort(t *testing.T) {
+	for cut, want := range map[bool]error{true: wallet.ErrUnlockRequired, false: nil} {
+		b := newBench(t)
+		id := b.create(t, "r").Info.Header.Wallet
+		terms := anything() // of three signatures
+		terms.Duration = time.Hour
+		if _, err := b.unlock(id, goodPIN, terms); err != nil {
+			t.Fatal(err)
+		}
+		request := unlocked(b, id, text, 0)
+		for n := range byte(2) {
+			request.Items = append(request.Items, unlocked(b, id, text, n+1).Items...)
+		}
+		var group sync.WaitGroup
+		signed := 0
+		b.token.during = map[string]func(){"SignECDSA": func() {
+			if signed++; signed == 1 && cut {
+				group.Go(func() { _, _ = b.Lock(context.Background(), b.peer, id) })
+				if err := b.awaitThat(func() bool { return b.Unlocks() == 0 }); err != nil {
+					t.Error(err)
+				}
+			}
+		}}
+		if _, err := b.sign(request); !errors.Is(err, want) {
+			t.Errorf("cut: %v: %v, want %v", cut, err, want)
+		}
+		group.Wait()
+		if wanted := map[bool]int{true: 1, false: 3}[cut]; signed != wanted {
+			t.Errorf("cut: %v: %d items were signed", cut, signed)
+		}
+	}
+}
+
+// A panic in a signature is its request's error, and nobody waits for that signature
+// for ever.
+func TestPanicGivesTheUnlockBack(t *testing.T) {
+	b := newBench(t)
+	id := b.create(t, "r").Info.Header.Wallet
+	if _, err := b.unlock(id, goodPIN, anything()); err != nil {
+		t.Fatal(err)
+	}
+	b.audit.before = func(e wallet.Event) {
+		if e.Action == "sign" {
+			panic("a fault of the program")
+		}
+	}
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("no panic")
+			}
+		}()
+		_, _ = b.sign(unlocked(b, id, text, 0))
+	}()
+	if err := changesOfRights(b, id)["freeze"](t.Context()); err != nil {
+		t.Error(err)
 	}
 }

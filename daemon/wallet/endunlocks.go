@@ -13,13 +13,13 @@ func (s *Service) Lock(ctx context.Context, peer Peer, wallet seal.ID) (bool, er
 	if s.lock(ctx, only(unlockKey{wallet, peer.UID})) == 0 {
 		return false, nil
 	}
-	return true, s.audit(ctx, Event{Action: "lock", Peer: peer, Wallet: wallet, Result: "ok"})
+	return true, s.auditAnyway(ctx, Event{Action: "lock", Peer: peer, Wallet: wallet, Result: "ok"})
 }
 
 // LockAll ends every unlock of the peer, or of everybody, and says how many.
 func (s *Service) LockAll(ctx context.Context, peer Peer, everybody bool) (int, error) {
 	ended := s.lock(ctx, func(key unlockKey) bool { return everybody || key.uid == peer.UID })
-	return ended, s.audit(ctx, lockedAll(peer, ended, "asked"))
+	return ended, s.auditAnyway(ctx, lockedAll(peer, ended, "asked"))
 }
 
 // LockUIDs ends every unlock of the uids that match, whom the configuration does
@@ -29,14 +29,13 @@ func (s *Service) LockUIDs(ctx context.Context, by Peer, match func(uid uint32) 
 	if ended == 0 {
 		return 0, nil
 	}
-	return ended, s.audit(ctx, lockedAll(by, ended, "not allowed any more"))
+	return ended, s.auditAnyway(ctx, lockedAll(by, ended, "not allowed any more"))
 }
 
 // lock ends the unlocks that match, and those that are being made, and says how many
 // there were.
 func (s *Service) lock(ctx context.Context, match func(unlockKey) bool) int {
-	s.unlocks.lock(match)
-	return s.end(ctx, ErrUnlockRequired, match)
+	return s.unlocks.lock(match) + s.end(ctx, true, match)
 }
 
 // CloseUnlocks ends every unlock for good, and lets nobody make another: who asks
@@ -45,7 +44,7 @@ func (s *Service) lock(ctx context.Context, match func(unlockKey) bool) int {
 // one line, if there was any unlock.
 func (s *Service) CloseUnlocks(reason error) (finish func(ctx context.Context, by Peer) error) {
 	s.unlocks.close(reason)
-	ended, others := s.unlocks.takeOut(func(unlockKey) bool { return true })
+	ended, others := s.unlocks.takeOut(false, func(unlockKey) bool { return true })
 	stopAll(reason, ended)
 	stopAll(reason, others)
 	return func(ctx context.Context, by Peer) error {
@@ -55,7 +54,7 @@ func (s *Service) CloseUnlocks(reason error) (finish func(ctx context.Context, b
 			return nil
 		}
 		defer s.destroy(ctx, wiped) // last: at a stop the log-out does it too
-		return s.audit(ctx, lockedAll(by, len(ended), reason.Error()))
+		return s.auditAnyway(ctx, lockedAll(by, len(ended), reason.Error()))
 	}
 }
 
@@ -73,7 +72,7 @@ func (s *Service) UnlocksOfOne() int { return s.unlocks.mostOfOne() }
 // was made with its keys: it was frozen or deleted, or its PIN or policy was changed.
 func (s *Service) endWallet(ctx context.Context, wallet seal.ID) {
 	s.changes.of(wallet).Add(1)
-	s.end(ctx, ErrUnlockRequired, func(key unlockKey) bool { return key.wallet == wallet })
+	s.end(ctx, true, func(key unlockKey) bool { return key.wallet == wallet })
 }
 
 // only matches one unlock.
@@ -82,12 +81,13 @@ func only(key unlockKey) func(unlockKey) bool {
 }
 
 // end takes the unlocks that match out and destroys their keys once no signature uses
-// them. Where somebody else is doing that with one that matches, it waits for the
-// signatures too: when it returns, none by any of them is under way.
-func (s *Service) end(ctx context.Context, reason error, match func(unlockKey) bool) int {
-	ended, others := s.unlocks.takeOut(match)
-	stopAll(reason, others)
-	s.finish(ctx, reason, ended...)
+// them; cut has batches under way end at their next item. Where somebody else is ending
+// one that matches, it waits for the signatures too: when it returns, none by any of
+// them is under way.
+func (s *Service) end(ctx context.Context, cut bool, match func(unlockKey) bool) int {
+	ended, others := s.unlocks.takeOut(cut, match)
+	stopAll(ErrUnlockRequired, others)
+	s.finish(ctx, ErrUnlockRequired, ended...)
 	await(others)
 	return len(ended)
 }
@@ -134,6 +134,19 @@ func stopAll(reason error, ended []*unlock) {
 	for _, u := range ended {
 		u.stop(reason)
 	}
+}
+
+// revoked says why no further item of a batch may be signed, nil while one may.
+func (u *unlock) revoked() error {
+	if !u.cut.Load() {
+		return nil
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.ended != nil {
+		return u.ended
+	}
+	return ErrUnlockRequired // it is being stopped
 }
 
 // stop lets no further signature use the unlock. The first reason stays.

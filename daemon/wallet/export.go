@@ -38,11 +38,12 @@ func (s *Service) Export(ctx context.Context, r *ExportRequest) (*Exported, erro
 	if err = s.mayExport(ctx); err == nil {
 		out.Attempts, err = s.withPIN(ctx, r.Peer, r.Wallet, r.PIN, s.ready(r.check), func(o *opened) error {
 			out.Account, out.Standing = o.Header.Accounts[r.Account], s.standing(r.Wallet)
+			out.Standing.export = true
 			return s.export(ctx, r, o)
 		})
 	}
 	if err != nil {
-		return nil, errors.Join(err, s.refused(ctx, r.event(reasonOf(err))))
+		return nil, errors.Join(err, s.auditAnyway(ctx, r.event(reasonOf(err))))
 	}
 	return out, nil
 }

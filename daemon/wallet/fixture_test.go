@@ -227,6 +227,9 @@ func (k *scriptedToken) HMACSHA512(_ context.Context, o wallet.Object, data []by
 }
 
 func (k *scriptedToken) SignECDSA(_ context.Context, o wallet.Object, digest [32]byte) (out [64]byte, err error) {
+	if do := k.during["SignECDSA"]; do != nil {
+		do()
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err := k.enter("SignECDSA"); err != nil {

@@ -68,7 +68,7 @@ func (s *Service) lockEverybody(ctx context.Context, by Peer) error {
 	if ended == 0 {
 		return nil
 	}
-	return s.audit(ctx, lockedAll(by, ended, "all wallets are being frozen"))
+	return s.auditAnyway(ctx, lockedAll(by, ended, "all wallets are being frozen"))
 }
 
 // freezeThese freezes several wallets at a time. After a fault it begins no more.

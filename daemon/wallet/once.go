@@ -91,5 +91,5 @@ func (s *Service) noted(ctx context.Context, e Event, err error) error {
 		return err
 	}
 	e.Result = reasonOf(err)
-	return errors.Join(err, s.refused(ctx, e))
+	return errors.Join(err, s.auditAnyway(ctx, e))
 }

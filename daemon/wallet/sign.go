@@ -85,7 +85,7 @@ func (s *Service) signOpened(ctx context.Context, r *SignRequest, o *opened) (_ 
 		return nil, err
 	}
 	defer k.wipe()
-	return s.signItems(ctx, k, r.Items)
+	return s.signItems(ctx, k, r.Items, nil)
 }
 
 // accounts lists the accounts that the items need, each once.
@@ -163,10 +163,16 @@ func decide(rules policy.Policy, f policy.Facts) error {
 	}
 }
 
-// signItems signs every item, or gives nothing.
-func (s *Service) signItems(ctx context.Context, k keyring, items []Item) ([]*Signed, error) {
+// signItems signs every item, or gives nothing. may, if there is one, is asked before
+// each.
+func (s *Service) signItems(ctx context.Context, k keyring, items []Item, may func() error) ([]*Signed, error) {
 	list := make([]*Signed, 0, len(items))
 	for _, i := range items {
+		if may != nil {
+			if err := may(); err != nil {
+				return nil, err
+			}
+		}
 		a := k[i.Account]
 		if a == nil {
 			return nil, ErrNotFound
@@ -245,11 +251,12 @@ func (s *Service) auditItems(ctx context.Context, r *SignRequest, result string)
 	return s.Audit.Write(ctx, events...)
 }
 
-// auditTimeout bounds the line of a refusal, whose caller may be gone.
+// auditTimeout bounds a line whose caller may be gone.
 const auditTimeout = 10 * time.Second
 
-// refused audits a request that was refused or failed.
-func (s *Service) refused(ctx context.Context, e Event) error {
+// auditAnyway writes a line also when its caller is gone: of a request that was refused
+// or failed, or of what was done already.
+func (s *Service) auditAnyway(ctx context.Context, e Event) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), auditTimeout)
 	defer cancel()
 	return s.audit(ctx, e)

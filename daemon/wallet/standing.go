@@ -22,6 +22,7 @@ type Standing struct {
 	service *Service
 	wallet  seal.ID
 	count   uint64
+	export  bool // it is a key
 }
 
 // standing is that of now. The caller holds the wallet's turn, in which every such
@@ -31,7 +32,11 @@ func (s *Service) standing(wallet seal.ID) *Standing {
 }
 
 // Holds says whether the wallet was neither frozen nor deleted since, got no other PIN
-// or policy, and is not being frozen. It reads memory only, and charges nothing.
+// or policy, and is not being frozen; and that keys may leave, if it is one. It reads
+// memory only, and charges nothing.
 func (t *Standing) Holds() bool {
+	if t.export && !t.service.allowed().Export {
+		return false
+	}
 	return !t.service.freezing.has(t.wallet) && t.service.changes.of(t.wallet).Load() == t.count
 }

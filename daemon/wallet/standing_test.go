@@ -38,6 +38,21 @@ func TestStandingEndsWithTheRight(t *testing.T) {
 	}
 }
 
+// A key that was taken out is not given again once the operator lets none out.
+func TestNoKeyStandsThatMayNotLeave(t *testing.T) {
+	b := custodyBench(t)
+	r := b.creation("r")
+	r.Exportable = true
+	out, err := b.takeOut(b.bringIn(t, r).Info.Header.Wallet, 0, goodPIN, &taker{})
+	if err != nil || !out.Standing.Holds() {
+		t.Fatalf("%+v, %v", out, err)
+	}
+	b.allowed.Export = false
+	if out.Standing.Holds() {
+		t.Error("it stands")
+	}
+}
+
 // doWhatTakesNothing changes the wallet, and another one, without taking a right away.
 func (b *bench) doWhatTakesNothing(t *testing.T, id [16]byte) {
 	t.Helper()

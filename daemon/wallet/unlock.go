@@ -42,7 +42,7 @@ func (s *Service) Unlock(ctx context.Context, r *UnlockRequest) (*Unlocked, erro
 		return s.hold(ctx, r, making, o)
 	})
 	if err != nil {
-		return nil, errors.Join(err, s.refused(ctx, r.event(reasonOf(err))))
+		return nil, errors.Join(err, s.auditAnyway(ctx, r.event(reasonOf(err))))
 	}
 	return &Unlocked{Signatures: r.Terms.Signatures, Until: s.Now().Add(r.Terms.Duration), Attempts: attempts}, nil
 }
@@ -88,10 +88,13 @@ func (s *Service) enter(ctx context.Context, r *UnlockRequest, m *making, held *
 		}
 	}
 	key := unlockKey{r.Wallet, r.Peer.UID}
-	s.end(ctx, ErrUnlockRequired, only(key))
+	s.end(ctx, false, only(key))
 	u.mu.Lock() // whoever ends it waits until it is whole
 	defer u.mu.Unlock()
 	if err := s.unlocks.enter(m, key, u); err != nil {
+		if s.freezing.has(r.Wallet) {
+			return ErrFrozen // and was locked for that
+		}
 		return err
 	}
 	background := context.WithoutCancel(ctx)

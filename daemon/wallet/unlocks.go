@@ -7,6 +7,7 @@ import (
 	"math/big"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sigild/sigild/daemon/seal"
@@ -21,6 +22,7 @@ type unlock struct {
 	held    *objects
 	timer   *time.Timer
 	hangup  func() bool // stops watching the connection
+	cut     atomic.Bool // somebody took the right away: a batch under way ends at its next item
 	mu      sync.Mutex
 	using   sync.WaitGroup // signatures under way
 	keys    keyring
@@ -79,11 +81,7 @@ func (s *Service) signUnlocked(ctx context.Context, r *SignRequest) ([]*Signed, 
 	if err != nil {
 		return nil, Attempts{}, err
 	}
-	signed, err := s.signItems(ctx, u.keys, r.Items)
-	if err == nil {
-		err = s.auditItems(ctx, r, "ok")
-	}
-	giveBack(err != nil)
+	signed, err := s.signTaken(ctx, r, u, giveBack)
 	if errors.Is(err, ErrObjectLost) {
 		s.endThis(ctx, key, u, ErrRelock)
 		return nil, Attempts{}, ErrRelock
@@ -92,6 +90,19 @@ func (s *Service) signUnlocked(ctx context.Context, r *SignRequest) ([]*Signed, 
 		s.endThis(ctx, key, u, ErrUnlockRequired)
 	}
 	return signed, Attempts{}, err
+}
+
+// signTaken signs by an unlock of which was taken, and gives back also when it panics:
+// whoever ends the unlock waits for that. It signs no further item of a batch once the
+// right to it was taken away.
+func (s *Service) signTaken(ctx context.Context, r *SignRequest, u *unlock, giveBack func(failed bool)) (signed []*Signed, err error) {
+	failed := true
+	defer func() { giveBack(failed) }()
+	if signed, err = s.signItems(ctx, u.keys, r.Items, u.revoked); err == nil {
+		err = s.auditItems(ctx, r, "ok")
+	}
+	failed = err != nil
+	return signed, err
 }
 
 // reserve counts a place for an unlock that is being made, unless it has the place
@@ -177,8 +188,8 @@ func (l *unlocks) remove(key unlockKey, u *unlock) bool {
 }
 
 // takeOut takes the unlocks that match out. Others that match, which somebody else
-// took out, may still sign: these it gives apart.
-func (l *unlocks) takeOut(match func(unlockKey) bool) (out, others []*unlock) {
+// took out, may still sign: these it gives apart. cut has batches end early.
+func (l *unlocks) takeOut(cut bool, match func(unlockKey) bool) (out, others []*unlock) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for u, key := range l.ending {
@@ -192,16 +203,24 @@ func (l *unlocks) takeOut(match func(unlockKey) bool) (out, others []*unlock) {
 			out = append(out, u)
 		}
 	}
+	for _, u := range append(others, out...) {
+		u.cut.Store(cut || u.cut.Load())
+	}
 	return out, others
 }
 
-// lock keeps those that match and are being made from being entered.
-func (l *unlocks) lock(match func(unlockKey) bool) {
+// lock keeps those that match and are being made from being entered, and says how many
+// these are.
+func (l *unlocks) lock(match func(unlockKey) bool) (marked int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for m, key := range l.making {
-		m.locked = m.locked || match(key)
+		if !m.locked && match(key) {
+			m.locked = true
+			marked++
+		}
 	}
+	return marked
 }
 
 // close lets no unlock in any more. The first reason stays.
