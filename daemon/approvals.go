@@ -44,6 +44,9 @@ type ResealOptions struct {
 // the host signs after it without the recovery code. The host must be in an
 // approved state now and the daemon stopped. ErrPrediction.
 func Reseal(ctx context.Context, c *config.Config, o ResealOptions) (err error) {
+	if _, err := protect(); err != nil {
+		return err
+	}
 	d, err := Open(ctx, c, Options{Ask: o.Ask, Logger: NewLogger(io.Discard, c.Log), command: true})
 	if err != nil {
 		return stopFirst(err)
