@@ -101,7 +101,8 @@ func (a *anchor) auth(ctx context.Context, mac macFunc, installation seal.ID) ([
 }
 
 // define makes the counters, in the place of those that an interrupted run or
-// an earlier anchor of this installation left at the same handles.
+// an earlier anchor of this installation left at the same handles. The caller has
+// made sure by free that nobody else's are there.
 func (a *anchor) define(ctx context.Context, t *tpm.TPM, auth []byte) (*counters, error) {
 	main, err := redefine(ctx, t, a.Handle, a.Mode == anchorOrderly, auth)
 	if err != nil {

@@ -44,6 +44,9 @@ type ResealOptions struct {
 // the host signs after it without the recovery code. The host must be in an
 // approved state now and the daemon stopped. ErrPrediction.
 func Reseal(ctx context.Context, c *config.Config, o ResealOptions) (err error) {
+	if _, err := protect(); err != nil {
+		return err
+	}
 	d, err := Open(ctx, c, Options{Ask: o.Ask, Logger: NewLogger(io.Discard, c.Log), command: true})
 	if err != nil {
 		return stopFirst(err)
@@ -175,18 +178,28 @@ func (d *Daemon) settleApprovals(ctx context.Context, mac macFunc) error {
 	if err != nil {
 		return err
 	}
-	for _, p := range d.doc.Predicted {
-		if describes(p.Approval, now) {
-			d.doc.Approvals, d.doc.Predicted = [][]byte{p.Approval}, nil
-			return d.storeApprovals(ctx, mac, "approvalPromoted")
-		}
-	}
-	before := len(d.doc.Predicted)
-	d.doc.Predicted = slices.DeleteFunc(d.doc.Predicted, func(p prediction) bool { return p.ResetCount != clock.ResetCount })
-	if len(d.doc.Predicted) == before {
+	next, action := settled(*d.doc, now, clock.ResetCount)
+	if action == "" {
 		return nil
 	}
-	return d.storeApprovals(ctx, mac, "approvalRemoved")
+	return d.storeApprovals(ctx, mac, &next, action)
+}
+
+// settled gives the installation as it is to be in the present state and boot, and
+// what that is called; "" when nothing changes. A list that changes is a copy.
+func settled(i installation, now tpm.PCRValues, boot uint32) (next installation, action string) {
+	for _, p := range i.Predicted {
+		if describes(p.Approval, now) {
+			i.Approvals, i.Predicted = [][]byte{p.Approval}, nil
+			return i, "approvalPromoted"
+		}
+	}
+	ofThisBoot := slices.DeleteFunc(slices.Clone(i.Predicted), func(p prediction) bool { return p.ResetCount != boot })
+	if len(ofThisBoot) == len(i.Predicted) {
+		return i, ""
+	}
+	i.Predicted = ofThisBoot
+	return i, "approvalRemoved"
 }
 
 // describes reports whether an approval is of exactly these values.
@@ -203,14 +216,20 @@ func describes(approval []byte, now tpm.PCRValues) bool {
 	return len(a.Values) > 0
 }
 
-func (d *Daemon) storeApprovals(ctx context.Context, mac macFunc, action string) error {
-	data, err := encodeInstallation(ctx, d.doc, mac)
+// storeApprovals audits and stores changed approvals, and only then has them in
+// memory: after a failure the next try finds all to be done still.
+func (d *Daemon) storeApprovals(ctx context.Context, mac macFunc, next *installation, action string) error {
+	data, err := encodeInstallation(ctx, next, mac)
 	if err != nil {
 		return err
 	}
-	if err := d.auditOperator(ctx, action, map[string]string{"approved": d.doc.approvedText()}); err != nil {
+	if err := d.auditOperator(ctx, action, map[string]string{"approved": next.approvedText()}); err != nil {
 		return err
 	}
-	d.log.Info("approved states changed", "action", action, "approved", d.doc.approvedText())
-	return d.db.Put(ctx, map[store.Document][]byte{store.Installation: data})
+	if err := d.db.Put(ctx, map[store.Document][]byte{store.Installation: data}); err != nil {
+		return err
+	}
+	d.doc.Approvals, d.doc.Predicted = next.Approvals, next.Predicted
+	d.log.Info("approved states changed", "action", action, "approved", next.approvedText())
+	return nil
 }

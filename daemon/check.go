@@ -41,6 +41,9 @@ type CheckOptions struct {
 // is declared to be, and unclean starts are acknowledged, which the audit log
 // records.
 func Check(ctx context.Context, c *config.Config, o CheckOptions) (_ *CheckReport, err error) {
+	if _, err := protect(); err != nil {
+		return nil, err
+	}
 	o.anchorMayDiffer, o.command = o.Accept, true
 	d, err := Open(ctx, c, o.Options)
 	if err != nil {

@@ -40,7 +40,7 @@ func conditions() []condition {
 		{"tokenErrors", true, "where a rehearsal cannot unwrap a wallet's keys or sign: at most wallets that are unlocked; nothing is charged", "as above"},
 		{"tokenKeys", true, nothing, "put the right token in: this one does not have this installation's keys as they were made"},
 		{"tokenPIN", true, nothing, "look at token.pin in the configuration and at what it names"},
-		{"tokenRefused", true, nothing, "put the right PIN where token.pin points, then restart"},
+		{"tokenRefused", true, nothing, "put the right PIN where token.pin points, or give it to `sigild recover` where the TPM keeps it; then restart"},
 		{"tokenFault", true, nothing, "find out why the token signed wrongly or repeated a nonce; then stop sigild.socket and sigild.service, run `sigild clear-token-fault`, start both"},
 		{"tpmAway", true, unlocked, "look whether another program holds the TPM, and at the kernel's log; the daemon takes it by itself"},
 		{"tpmRefuses", true, unlocked, "look at the TPM's answer in the detail: a lock-out ends by itself or by the owner's tpm2_dictionarylockout"},

@@ -19,7 +19,11 @@ import (
 // have. It is not tried again, because a token locks after a few tries. The
 // daemon's exit code is 78 (EX_CONFIG).
 var ErrLoginRefused = errors.New("the token refused this user PIN before and it is not tried again: " +
-	"put the right PIN where token.pin points; if the PIN is right after all, `sigild forget-refusal` allows one more try")
+	"put the right PIN where token.pin points, or give it to `sigild recover` where that is the TPM; if the PIN is right after all, `sigild forget-refusal` allows one more try")
+
+// errLastTry is returned when another wrong PIN would lock the token.
+var errLastTry = fmt.Errorf("%w. The token says that it locks at the next wrong one: "+
+	"when you are sure of the new PIN, run `sigild forget-refusal` and then `sigild recover --pin-fd`", ErrLoginRefused)
 
 // mark remembers a log-in before it is made: state (1) ‖ tagged (1) ‖ tag (2).
 // The tag, the first two bytes of SHA-256(label ‖ installation ‖ PIN), shows
@@ -133,6 +137,53 @@ func (l *loginMarks) mayTry(ctx context.Context, t *hsm.Token, before, pin []byt
 		return 0, ErrLoginRefused
 	}
 	return markAgain, nil
+}
+
+// refusal gives the mark of a PIN that is not tried again; nil when there is none.
+func (l *loginMarks) refusal(ctx context.Context) ([]byte, error) {
+	data, err := l.db.Get(ctx, store.Login)
+	if err != nil || len(data) == 0 || len(data) == len(mark{}) && data[0] == markTrying {
+		return nil, err
+	}
+	return data, nil
+}
+
+// loginInstead tries, once, a PIN that a person gives after a refusal, in place of
+// the kept one, which the next start would try. So the mark of the refusal stays until
+// the caller clears it, and a mistyped PIN never has the kept one tried again. There is
+// no mark of the mistyped one; the token's last try is spared instead.
+func (l *loginMarks) loginInstead(ctx context.Context, t *hsm.Token, pin, kept []byte) error {
+	before, err := l.refusal(ctx)
+	if err != nil {
+		return err
+	}
+	if subtle.ConstantTimeCompare(pin, kept) == 1 || l.marked(before, pin) {
+		return ErrLoginRefused
+	}
+	info, err := t.Info(ctx)
+	if err != nil {
+		return err
+	}
+	if info.UserPINFinalTry {
+		return errLastTry
+	}
+	err = t.Login(ctx, pin)
+	switch {
+	case hsm.PINJudged(err):
+		return errors.Join(ErrLoginRefused, err)
+	case err != nil:
+		return fmt.Errorf("token log-in: %w", err)
+	}
+	return nil
+}
+
+// marked reports whether a mark shows that it was made for this very PIN.
+func (l *loginMarks) marked(data, pin []byte) bool {
+	if len(data) != len(mark{}) || data[1] == 0 {
+		return false
+	}
+	again := newMark(data[0], l.id, pin)
+	return subtle.ConstantTimeCompare(again[:], data) == 1
 }
 
 func (l *loginMarks) put(ctx context.Context, m mark) error {

@@ -71,6 +71,9 @@ func (m *maintenance) mac(ctx context.Context, message []byte) ([32]byte, error)
 // openMaintenance opens database, devices and audit log; the token is not
 // logged in, and the TPM may be in any state.
 func openMaintenance(ctx context.Context, c *config.Config, progress func(string)) (_ *maintenance, err error) {
+	if _, err := protect(); err != nil {
+		return nil, err
+	}
 	m := &maintenance{Daemon: &Daemon{config: c}, progress: progress}
 	defer func() {
 		if err != nil {

@@ -31,6 +31,9 @@ type Ability struct {
 // Probe tries each ability of a token with session objects; it leaves nothing
 // behind. A wrong PIN costs the token one try.
 func Probe(ctx context.Context, o ProbeOptions) (*ProbeReport, error) {
+	if _, err := protect(); err != nil {
+		return nil, err
+	}
 	var pin []byte
 	if o.Ask != nil {
 		var err error

@@ -14,7 +14,8 @@ import (
 
 // protect keeps this process's memory from others: no core dump, no debugger of
 // the same user, and no swap where the limits allow to lock everything (then
-// locked is true).
+// locked is true). Whatever loads the token's module or asks for a secret calls it
+// first; a second call changes nothing.
 func protect() (locked bool, err error) {
 	if err := sys.Setrlimit(sys.RLIMIT_CORE, &sys.Rlimit{}); err != nil {
 		return false, fmt.Errorf("core dumps cannot be turned off: %w", err)

@@ -351,37 +351,6 @@ func (p *provisioning) mac(ctx context.Context, m []byte) ([32]byte, error) {
 	return p.keys.HMAC(ctx, hsm.Record, m)
 }
 
-// makeAnchor defines the TPM's counters. What it is about to define is written
-// down first, so that a repeated run knows its own from somebody else's.
-func (p *provisioning) makeAnchor(ctx context.Context) error {
-	if p.doc.Anchor == nil {
-		a := newAnchor(p.config.Guard)
-		nobody := func(uint32) (bool, error) { return false, nil }
-		if err := a.free(ctx, p.devices.tpm, nobody); err != nil {
-			return err
-		}
-		begun := &installation{ID: p.doc.ID, Created: p.doc.Created, Anchor: a}
-		data, err := encodeInstallation(ctx, begun, nil)
-		if err != nil {
-			return err
-		}
-		if err := p.db.Put(ctx, map[store.Document][]byte{store.Installation: data}); err != nil {
-			return err
-		}
-		p.doc.Anchor = a
-	}
-	auth, err := p.doc.Anchor.auth(ctx, p.mac, p.doc.ID)
-	defer clear(auth)
-	if err != nil {
-		return err
-	}
-	p.anchor, err = p.doc.Anchor.define(ctx, p.devices.tpm, auth)
-	if err == nil {
-		p.say("TPM: %s counter at NV index %#x", p.doc.Anchor.Mode, p.doc.Anchor.Handle)
-	}
-	return err
-}
-
 // root is the guard root of the empty database.
 func (p *provisioning) root(ctx context.Context) ([]byte, error) {
 	clock, err := p.devices.tpm.Clock(ctx)

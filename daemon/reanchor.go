@@ -8,7 +8,9 @@ import (
 	"slices"
 
 	"github.com/sigild/sigild/daemon/guard"
+	"github.com/sigild/sigild/daemon/seal"
 	"github.com/sigild/sigild/daemon/store"
+	"github.com/sigild/sigild/tpm"
 )
 
 // ownCounters gives a ledger's parts over the TPM's counters. Where the TPM does
@@ -67,14 +69,19 @@ func (m *maintenance) reanchor(ctx context.Context) (*counters, error) {
 	return next.define(ctx, m.devices.tpm, auth)
 }
 
-// owns says whether a counter of one of these definitions is at an NV index.
 func (m *maintenance) owns(ctx context.Context, definitions []anchor, handle uint32) (bool, error) {
+	return ownsCounter(ctx, m.devices.tpm, definitions, m.mac, m.doc.ID, handle)
+}
+
+// ownsCounter says whether a counter of one of an installation's definitions is at an
+// NV index.
+func ownsCounter(ctx context.Context, t *tpm.TPM, definitions []anchor, mac macFunc, id seal.ID, handle uint32) (bool, error) {
 	for n := range definitions {
-		auth, err := definitions[n].auth(ctx, m.mac, m.doc.ID)
+		auth, err := definitions[n].auth(ctx, mac, id)
 		if err != nil {
 			return false, err
 		}
-		owned, err := m.devices.tpm.OwnsCounter(ctx, handle, auth)
+		owned, err := t.OwnsCounter(ctx, handle, auth)
 		clear(auth)
 		if err != nil || owned {
 			return owned, err

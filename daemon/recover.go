@@ -17,6 +17,11 @@ import (
 // installation's host key.
 var ErrRecoveryCode = errors.New("this is not the recovery code of this installation, or it was replaced since")
 
+// errOtherPIN is returned for a recovery code that is to be replaced while the
+// token has another user PIN than the TPM keeps and the code protects.
+var errOtherPIN = errors.New("the token has another user PIN than the one that the TPM keeps and the recovery code protects: " +
+	"run `sigild recover` first, which takes the new one, and replace the code then")
+
 // RecoverOptions are what a recovery asks of and tells its operator.
 type RecoverOptions struct {
 	// AskCode gets the recovery code or, one after the other, shares of it.
@@ -24,8 +29,12 @@ type RecoverOptions struct {
 	// AskAgain, when it is set, is told of a mistyped, repeated or foreign part,
 	// and then AskCode is asked for it again; else that is an error.
 	AskAgain func(err error)
-	// Ask gets the token's user PIN where neither code nor configuration give it.
+	// Ask gets the token's user PIN where neither code nor configuration give it,
+	// or the token refused the one that the code gives.
 	Ask Prompt
+	// GivenPIN says that Ask gives a PIN without a person being asked. It goes
+	// before the one that the code protects.
+	GivenPIN bool
 	// Progress gets one line a step.
 	Progress func(line string)
 	// NewTPM accepts another TPM, or one that was cleared, in the place of the
@@ -46,7 +55,9 @@ type recovery struct {
 	code    []byte
 	hosts   []*seal.HostSecret // of doc.HostKeys, in order
 	pin     []byte             // the token's user PIN
-	newTPM  bool               // it is another than the provisioned one
+	marks   *loginMarks
+	instead bool // pin is given in place of one that was refused
+	newTPM  bool // it is another than the provisioned one
 }
 
 // Recover binds the TPM host key and the token's sealed PIN anew, to the host's
@@ -63,7 +74,7 @@ func Recover(ctx context.Context, c *config.Config, o RecoverOptions) (err error
 	if err != nil {
 		return err
 	}
-	r := &recovery{maintenance: m, options: o}
+	r := &recovery{maintenance: m, options: o, marks: &loginMarks{db: m.db, id: m.doc.ID}}
 	defer func() {
 		r.wipe()
 		err = errors.Join(err, m.Close())
@@ -80,7 +91,10 @@ func Recover(ctx context.Context, c *config.Config, o RecoverOptions) (err error
 	if o.ShowCode != nil {
 		return r.replaceCode(ctx)
 	}
-	return r.rebind(ctx)
+	if err := r.rebind(ctx); err != nil || !r.instead {
+		return err
+	}
+	return r.marks.clear(ctx) // not before the TPM keeps the new PIN
 }
 
 func (r *recovery) wipe() {
@@ -123,22 +137,67 @@ func (r *recovery) open(ctx context.Context) (err error) {
 	if r.pin, err = r.tokenPIN(ctx); err != nil {
 		return fmt.Errorf("token PIN: %w", err)
 	}
-	if err := (&loginMarks{db: r.db, id: r.doc.ID}).login(ctx, r.devices.token, r.pin); err != nil {
+	if err := r.logIn(ctx); err != nil {
 		return err
 	}
 	return r.openKeys(ctx)
 }
 
-// tokenPIN is the PIN that the code protects, or else the configured source's.
-// Where the TPM is to keep it and the code does not know it, a person does.
+func (r *recovery) logIn(ctx context.Context) error {
+	if r.instead {
+		return r.marks.loginInstead(ctx, r.devices.token, r.pin, r.protectedPIN())
+	}
+	return r.marks.login(ctx, r.devices.token, r.pin)
+}
+
+// protectedPIN is the PIN that the code protects; empty where it knows none.
+func (r *recovery) protectedPIN() []byte { return r.hosts[len(r.hosts)-1].TokenPIN }
+
+// tokenPIN is the PIN that the operator gives or the code protects, or else the
+// configured source's.
 func (r *recovery) tokenPIN(ctx context.Context) ([]byte, error) {
-	kept := func(ctx context.Context) ([]byte, error) {
-		if pin := r.hosts[len(r.hosts)-1].TokenPIN; len(pin) > 0 {
-			return bytes.Clone(pin), nil
-		}
+	return tokenPIN(ctx, r.config.Token, pinSources{r.keptPIN, r.options.Ask, true})
+}
+
+// keptPIN is the PIN where the TPM is to keep it: the one that the code protects,
+// unless the operator gives another. Who changed it on the token is asked for the new
+// one after a refusal, whichever PIN was refused: one that nobody asked for must not
+// cost the token a try then.
+func (r *recovery) keptPIN(ctx context.Context) ([]byte, error) {
+	kept := r.protectedPIN()
+	if len(kept) == 0 {
 		return r.options.Ask(ctx, pinQuestion)
 	}
-	return tokenPIN(ctx, r.config.Token, pinSources{kept, r.options.Ask, true})
+	refusal, err := r.marks.refusal(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if refusal == nil && !r.options.GivenPIN {
+		return bytes.Clone(kept), nil
+	}
+	if refusal != nil && r.options.ShowCode != nil {
+		return nil, errOtherPIN
+	}
+	return r.otherPIN(ctx, kept, refusal != nil)
+}
+
+// otherPIN asks for the PIN in place of the one that the code protects. A code alone
+// is not replaced around a new PIN, since the TPM would go on giving the old one.
+func (r *recovery) otherPIN(ctx context.Context, kept []byte, refused bool) ([]byte, error) {
+	if refused && !r.options.GivenPIN {
+		r.say("The token refused a user PIN. If it was changed on the token give the new one; " +
+			"if it is the old one after all, `sigild forget-refusal` allows one more try.")
+	}
+	pin, err := r.options.Ask(ctx, pinQuestion)
+	if err != nil {
+		return nil, err
+	}
+	if r.options.ShowCode != nil && !bytes.Equal(pin, kept) {
+		clear(pin)
+		return nil, errOtherPIN
+	}
+	r.instead = refused
+	return pin, nil
 }
 
 // rebind makes the TPM's objects anew under the present state.

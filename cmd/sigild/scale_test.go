@@ -246,7 +246,12 @@ func walk(t *testing.T, c *ipc.Client, p ipc.ListWalletsParams) (seen int) {
 // pages of the database, which the kernel maps and takes back.
 func memoryOf(t *testing.T, h *daemontest.Host, field string) (kib int) {
 	t.Helper()
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", h.PID()))
+	return kilobytes(t, h.PID(), field)
+}
+
+func kilobytes(t *testing.T, pid int, field string) (kib int) {
+	t.Helper()
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		t.Fatal(err)
 	}

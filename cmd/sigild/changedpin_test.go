@@ -1,0 +1,169 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/miekg/pkcs11"
+
+	"github.com/sigild/sigild/cmd/internal/ask/asktest"
+	"github.com/sigild/sigild/daemon"
+	"github.com/sigild/sigild/daemon/daemontest"
+	"github.com/sigild/sigild/hsm/hsmtest"
+)
+
+// changedPIN is a host, with the token's PIN in the TPM and a wallet, whose token got
+// another user PIN. It locks after so many wrong ones.
+func changedPIN(t *testing.T, locks int) (m *measured, faults *hsmtest.Faults, pin []byte) {
+	t.Helper()
+	faults, module := faultyToken(t)
+	var o daemontest.Options
+	module(&o)
+	m = newMeasuredHost(t, o)
+	pin = []byte("5a0f4f6f9d1c4f6ab3de0c7766e52f91")
+	setTokenPIN(t, m.Host, pin)
+	faults.LockAfter(locks)
+	return m, faults, pin
+}
+
+// setTokenPIN changes the user PIN on the token, as its vendor's tool would.
+func setTokenPIN(t *testing.T, h *daemontest.Host, pin []byte) {
+	t.Helper()
+	useEnvironment(t, h)
+	module := pkcs11.New(daemontest.Module)
+	if module == nil {
+		t.Fatal("SoftHSM cannot be loaded")
+	}
+	defer module.Destroy()
+	if err := module.Initialize(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = module.Finalize() }()
+	slots, err := module.GetSlotList(true)
+	if err != nil || len(slots) == 0 {
+		t.Fatalf("slots %v: %v", slots, err)
+	}
+	session, err := module.OpenSession(slots[0], pkcs11.CKF_SERIAL_SESSION|pkcs11.CKF_RW_SESSION)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = errors.Join(module.Login(session, pkcs11.CKU_USER, string(h.TokenPIN())),
+		module.SetPIN(session, string(h.TokenPIN()), string(pin)))
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// logsIn wants so many log-ins in what run does.
+func logsIn(t *testing.T, faults *hsmtest.Faults, want int, run func()) {
+	t.Helper()
+	before := faults.Calls("C_Login")
+	run()
+	if got := faults.Calls("C_Login") - before; got != want {
+		t.Errorf("%d log-ins, want %d", got, want)
+	}
+}
+
+// recoverWith runs `sigild recover` with the token's PIN from a descriptor.
+func (m *measured) recoverWith(pin []byte, args ...string) (code int, said string) {
+	m.t.Helper()
+	return feeding(m.t, m.Host, [][]byte{m.code, pin}, append([]string{"recover", "--code-fd", "3", "--pin-fd", "4"}, args...)...)
+}
+
+// The PIN that the TPM and the recovery code keep costs the token one try after it was
+// changed, and a mistyped new one another. The TPM and the code keep the new one then.
+func TestChangedTokenPINIsGivenToTheTPM(t *testing.T) {
+	m, faults, pin := changedPIN(t, 4)
+	logsIn(t, faults, 1, func() { m.refused(daemon.ExitConfig, "refused this user PIN", "sigild recover") })
+	logsIn(t, faults, 0, func() { // nobody is there to be asked
+		m.fails("file descriptor", m.code, "recover", "--code-fd", "3")
+	})
+	for _, old := range [][]byte{m.TokenPIN(), m.TokenPIN()} {
+		logsIn(t, faults, 0, func() { m.recoverWith(old) })
+	}
+	logsIn(t, faults, 1, func() {
+		if code, said := m.recoverWith(falsePIN(m.Host, 0)); code != daemon.ExitConfig {
+			t.Errorf("a wrong PIN: exit code %d: %s", code, said)
+		}
+	})
+	logsIn(t, faults, 0, func() { m.refused(daemon.ExitConfig, "refused this user PIN") })
+	if code, said := m.recoverWith(pin); code != 0 {
+		t.Fatalf("the new PIN: exit code %d: %s", code, said)
+	}
+	m.signs()
+	m.extend(11)
+	m.refused(daemon.ExitConfig, "PCR 11")
+	m.succeeds(m.code, "recover", "--code-fd", "3")
+	m.signs()
+}
+
+// Who changes the PIN and gives it at once loses no try of the token.
+func TestChangedTokenPINIsGivenAhead(t *testing.T) {
+	m, faults, pin := changedPIN(t, 2)
+	logsIn(t, faults, 1, func() {
+		if code, said := m.recoverWith(pin); code != 0 {
+			t.Fatalf("exit code %d: %s", code, said)
+		}
+	})
+	logsIn(t, faults, 1, m.signs)
+}
+
+// At a terminal the new PIN is asked for after a refusal, and not before.
+func TestChangedTokenPINIsAskedFor(t *testing.T) {
+	m, _, pin := changedPIN(t, 3)
+	m.refused(daemon.ExitConfig, "refused this user PIN")
+	term := asktest.Start(t, m.Command(m.ctx, "recover"))
+	term.Expect("Recovery code")
+	term.Send(string(m.code) + "\n")
+	term.Expect("User PIN of the token")
+	term.Send(string(pin) + "\n")
+	if code, said := term.Wait(); code != 0 || strings.Contains(said, string(pin)) {
+		t.Fatalf("exit code %d: %s", code, said)
+	}
+	m.signs()
+	term = asktest.Start(t, m.Command(m.ctx, "recover"))
+	term.Expect("Recovery code")
+	term.Send(string(m.code) + "\n")
+	if code, said := term.Wait(); code != 0 || strings.Contains(said, "User PIN") {
+		t.Fatalf("without a refusal: exit code %d: %s", code, said)
+	}
+}
+
+// The token's last try is not spent on a PIN that comes after another was refused.
+func TestLastTryOfTheTokenIsSpared(t *testing.T) {
+	m, faults, pin := changedPIN(t, 2)
+	m.refused(daemon.ExitConfig, "refused this user PIN")
+	logsIn(t, faults, 0, func() {
+		if code, said := m.recoverWith(falsePIN(m.Host, 0)); code != daemon.ExitConfig || !strings.Contains(said, "locks at the next wrong one") {
+			t.Errorf("exit code %d: %s", code, said)
+		}
+	})
+	m.succeeds(nil, "forget-refusal")
+	if code, said := m.recoverWith(pin); code != 0 {
+		t.Fatalf("exit code %d: %s", code, said)
+	}
+	m.signs()
+}
+
+// A new code around a new PIN would leave the old PIN with the TPM.
+func TestRecoveryCodeIsNotReplacedAroundAnotherPIN(t *testing.T) {
+	m, faults, pin := changedPIN(t, 3)
+	replace := []string{"--replace-code", "--new-code-fd", "2"}
+	logsIn(t, faults, 0, func() {
+		if code, said := m.recoverWith(pin, replace...); code == 0 || !strings.Contains(said, "run `sigild recover` first") {
+			t.Errorf("exit code %d: %s", code, said)
+		}
+	})
+	m.refused(daemon.ExitConfig, "refused this user PIN")
+	logsIn(t, faults, 0, func() {
+		m.fails("run `sigild recover` first", m.code, "recover", "--code-fd", "3", "--replace-code", "--new-code-fd", "2")
+	})
+	if code, said := m.recoverWith(pin); code != 0 {
+		t.Fatalf("exit code %d: %s", code, said)
+	}
+	if code, said := m.recoverWith(pin, replace...); code != 0 {
+		t.Fatalf("exit code %d: %s", code, said)
+	}
+	m.signs()
+}
