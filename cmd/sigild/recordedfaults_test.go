@@ -86,7 +86,7 @@ func recordedTokenFaults(t *testing.T) ipctest.Recorded {
 	h, c := serving(t, module, custody())
 	return hooked(h, map[string]func(*testing.T){
 		"the token refuses the wrapped key": func(*testing.T) { faults.FailTwice("C_UnwrapKey", argumentsBad) },
-		"the token makes no key once":            func(*testing.T) { faults.FailOnce("C_GenerateKeyPair", writeProtected) },
+		"the token makes no key once":       func(*testing.T) { faults.FailOnce("C_GenerateKeyPair", writeProtected) },
 		"the token is pulled out": func(t *testing.T) {
 			faults.Vanish()
 			await(t, "a failing state", func() bool { state, _ := reasonsOf(t, c); return state == "failing" })
