@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sigild/sigild/daemon/guard"
+	"github.com/sigild/sigild/daemon/seal"
 	"github.com/sigild/sigild/daemon/store"
 )
 
@@ -58,7 +59,16 @@ func (l *lateLedger) Commit(ctx context.Context, apply func(*store.Tx) error) er
 	if err != nil {
 		return err
 	}
-	return o.Commit(ctx, apply)
+	return ofRecord(o.Commit(ctx, apply))
+}
+
+// ofRecord tells a row or record that is not as the tree has it as a record that was
+// changed, too: it is the fault of one wallet, and what goes over all of them goes on.
+func ofRecord(err error) error {
+	if errors.Is(err, guard.ErrCorrupt) && !errors.Is(err, seal.ErrCorrupt) {
+		return fmt.Errorf("%w: %w", seal.ErrCorrupt, err)
+	}
+	return err
 }
 
 // Leaf is guard.Ledger's.
@@ -67,7 +77,8 @@ func (l *lateLedger) Leaf(ctx context.Context, wallet [16]byte) (row, record []b
 	if err != nil {
 		return nil, nil, err
 	}
-	return o.Leaf(ctx, wallet)
+	row, record, err = o.Leaf(ctx, wallet)
+	return row, record, ofRecord(err)
 }
 
 // Settled is guard.Ledger's.

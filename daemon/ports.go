@@ -3,8 +3,6 @@ package daemon
 import (
 	"context"
 	"encoding/hex"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/sigild/sigild/daemon/audit"
@@ -43,10 +41,7 @@ func (g guardPort) Turn(ctx context.Context, id seal.ID) (func(), error) {
 
 func (g guardPort) Attempts(ctx context.Context, id seal.ID, l seal.Limits) (wallet.Attempts, error) {
 	a, err := g.guard.Attempts(ctx, id, guardLimits(l))
-	if errors.Is(err, guard.ErrCorrupt) {
-		err = fmt.Errorf("%w: %w", seal.ErrCorrupt, err)
-	}
-	return attempts(a), err
+	return attempts(a), ofRecord(err)
 }
 
 func (g guardPort) Charge(ctx context.Context, id seal.ID, l seal.Limits) (wallet.Charge, error) {

@@ -267,7 +267,13 @@ func (c *Client) exchange(ctx context.Context, method string, params any) (json.
 		return nil, err
 	}
 	// A daemon that was started anew has not looked at the block: it cannot
-	// open it. The PIN is sealed once more, to its new key.
+	// open it. The PIN is sealed once more, to its new key. That is not proven either,
+	// as two keys are good for a while: an unlock, which gives a right each time it is
+	// made, is its caller's to repeat.
+	if method == MethodUnlock && errors.Is(err, &Error{Reason: ReasonPinKeyUnknown}) {
+		c.forget(key)
+		return nil, err
+	}
 	if !errors.Is(err, &Error{Reason: ReasonPinKeyUnknown}) || !c.replaced(ctx, key) {
 		return raw, err
 	}

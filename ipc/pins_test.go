@@ -199,6 +199,28 @@ func TestKeyUnknown(t *testing.T) {
 	}
 }
 
+// That a key is unknown is not proven, and two are good for a while: an unlock, which
+// a relay could have made, used up and asked for again, is sent once.
+func TestUnlockIsSentOnce(t *testing.T) {
+	var acted atomic.Int32
+	c, path := sealing(t, ipc.MethodUnlock, func(context.Context, json.RawMessage) (any, error) {
+		acted.Add(1)
+		return json.RawMessage(`{"signatures":1,"until":"2026-11-21T09:51:58Z","attemptsLeft":10,"failures":0}`), nil
+	})
+	client := dialWith(t, path, ipc.Identity(c.Identity))
+	p := ipc.UnlockParams{WalletID: ipc.Hex{1}, PIN: ipc.Secret("271828")}
+	unlock := func(reason string, want int32) {
+		t.Helper()
+		if _, err := client.Unlock(t.Context(), p); ipc.ReasonOf(err) != reason || acted.Load() != want {
+			t.Errorf("%v, unlocked %d times, want %q and %d", err, acted.Load(), reason, want)
+		}
+	}
+	unlock("", 1)
+	c.Receiver = channel.NewReceiver(c.Config)
+	unlock(ipc.ReasonPinKeyUnknown, 1)
+	unlock("", 2)
+}
+
 // The daemon's clock went ahead of what the client knows of it: it was set, or the
 // client's host was suspended. One request is refused, and is not sent again; the
 // next goes by a newly signed time.

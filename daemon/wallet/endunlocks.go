@@ -39,12 +39,12 @@ func (s *Service) lock(ctx context.Context, match func(unlockKey) bool) int {
 }
 
 // CloseUnlocks ends every unlock for good, and lets nobody make another: who asks
-// for one gets reason. No signature by an unlock begins once it has returned. The
-// function that it gives waits for those under way, wipes the keys, and writes
-// one line, if there was any unlock.
+// for one gets reason. No signature by an unlock begins once it has returned, nor the
+// next one of a batch. The function that it gives waits for those under way, wipes the
+// keys, and writes one line, if there was any unlock.
 func (s *Service) CloseUnlocks(reason error) (finish func(ctx context.Context, by Peer) error) {
 	s.unlocks.close(reason)
-	ended, others := s.unlocks.takeOut(false, func(unlockKey) bool { return true })
+	ended, others := s.unlocks.takeOut(true, func(unlockKey) bool { return true })
 	stopAll(reason, ended)
 	stopAll(reason, others)
 	return func(ctx context.Context, by Peer) error {

@@ -155,6 +155,7 @@ func (l *unlocks) enter(m *making, key unlockKey, u *unlock) error {
 	if m.locked {
 		return ErrUnlockRequired
 	}
+	delete(l.making, m)
 	l.held[key] = u
 	l.take(key)
 	return nil
@@ -210,17 +211,20 @@ func (l *unlocks) takeOut(cut bool, match func(unlockKey) bool) (out, others []*
 }
 
 // lock keeps those that match and are being made from being entered, and says how many
-// these are.
-func (l *unlocks) lock(match func(unlockKey) bool) (marked int) {
+// wallets that are not unlocked these are of.
+func (l *unlocks) lock(match func(unlockKey) bool) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	marked := map[unlockKey]bool{}
 	for m, key := range l.making {
-		if !m.locked && match(key) {
-			m.locked = true
-			marked++
+		if !match(key) {
+			continue
+		}
+		if m.locked = true; l.held[key] == nil {
+			marked[key] = true
 		}
 	}
-	return marked
+	return len(marked)
 }
 
 // close lets no unlock in any more. The first reason stays.
