@@ -187,8 +187,7 @@ func TestInFlightPerUIDIsOverloadedAndNotCharged(t *testing.T) {
 	close(g.open)
 	first.wantResult(1, `"done"`)
 	first.wantResult(1, `"done"`)
-	first.send(`{"jsonrpc":"2.0","id":2,"method":"test_nothing"}`)
-	first.wantResult(2, `null`)
+	first.wantResultSoon(`{"jsonrpc":"2.0","id":2,"method":"test_nothing"}`, 2, `null`)
 }
 
 // Large requests of one uid are bounded by their bytes, small ones beside them
@@ -206,9 +205,7 @@ func TestInFlightBytesPerUIDAreOverloaded(t *testing.T) {
 	second.wantResult(2, `null`)
 	close(g.open)
 	first.wantResult(1, `"done"`)
-	first.send(large)
-	await(t, g.entered)
-	first.wantResult(1, `"done"`)
+	first.wantResultSoon(large, 1, `"done"`)
 }
 
 func TestConnectionLimits(t *testing.T) {
