@@ -116,7 +116,8 @@ func groupID(key, group string) (int, error) {
 // finish.
 func (d *Daemon) Serve(ctx context.Context, listener net.Listener) error {
 	server := ipc.NewServer(ipc.Options{Limits: limits(d.config.Limits), Allow: d.allows,
-		Methods: d.admitted(d.methods()), Logger: d.log, OnRequest: d.logRequest})
+		Methods: d.admitted(d.methods()), Logger: d.log, OnRequest: d.logRequest,
+		Large: []string{ipc.MethodListWallets}})
 	var background sync.WaitGroup
 	defer background.Wait()
 	purging, stop := context.WithCancel(ctx)
@@ -167,7 +168,8 @@ func limits(l config.Limits) ipc.Limits {
 	return ipc.Limits{
 		MessageBytes: l.MessageBytes, Depth: l.Depth, Batch: l.Batch, InFlight: l.InFlight,
 		InFlightPerUID: l.InFlightPerUID, InFlightBytesPerUID: l.InFlightBytes,
-		Connections: l.Connections, ConnectionsPerUID: l.ConnectionsPerUID,
+		AnswerBytesPerUID: ipc.DefaultLimits().AnswerBytesPerUID,
+		Connections:       l.Connections, ConnectionsPerUID: l.ConnectionsPerUID,
 		IdleTimeout: time.Duration(l.IdleTimeout), WriteTimeout: time.Duration(l.WriteTimeout),
 		RequestTimeout: time.Duration(l.RequestTimeout),
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 )
@@ -141,20 +142,69 @@ func (s *Server) giveInFlight(uid uint32, m *message) {
 	u := s.usageLocked(uid)
 	u.inFlight -= len(m.calls)
 	u.bytes -= m.size
+	u.answers -= m.answers
 	s.forgetLocked(uid, u)
+}
+
+// takeAnswer returns why the answer to a call of uid may not be made now, before
+// anything was done for it, so that the refusal costs nothing. A method with large
+// results waits for a place first: else all that run at once would find room.
+// release follows when the result is counted.
+func (s *Server) takeAnswer(ctx context.Context, uid uint32, method string) (release func(), refused *Error) {
+	release = func() {}
+	if slices.Contains(s.opts.Large, method) {
+		if release = s.takeLarge(ctx, uid); release == nil {
+			return nil, Overloaded("too many large answers to this user are under way", retryAfter)
+		}
+	}
+	if !s.hasAnswerRoom(uid) {
+		release()
+		return nil, Overloaded("the answers to this user are too large together: ask for less at once", retryAfter)
+	}
+	return release, nil
+}
+
+// takeLarge waits for a place, and returns nil if ctx ends first.
+func (s *Server) takeLarge(ctx context.Context, uid uint32) (release func()) {
+	s.mu.Lock()
+	places := s.usageLocked(uid).large
+	s.mu.Unlock()
+	select {
+	case places <- struct{}{}:
+		return func() { <-places }
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+// hasAnswerRoom reports whether another answer of uid may be made.
+func (s *Server) hasAnswerRoom(uid uint32) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	u := s.usageLocked(uid)
+	defer s.forgetLocked(uid, u)
+	return u.answers < s.limits.AnswerBytesPerUID
+}
+
+// holdAnswer counts n bytes of an answer for uid until giveInFlight.
+func (s *Server) holdAnswer(uid uint32, m *message, n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m.answers += n
+	s.usageLocked(uid).answers += n
 }
 
 func (s *Server) usageLocked(uid uint32) *usage {
 	u := s.usage[uid]
 	if u == nil {
-		u = &usage{}
+		u = &usage{large: make(chan struct{}, largeAtOnce)}
 		s.usage[uid] = u
 	}
 	return u
 }
 
 func (s *Server) forgetLocked(uid uint32, u *usage) {
-	if *u == (usage{}) {
+	if *u == (usage{large: u.large}) { // a place is held only for a request in flight
 		delete(s.usage, uid)
 	}
 }

@@ -30,7 +30,7 @@ func (c *connection) handle(ctx context.Context, req *jrpc2.Request) (any, error
 		return nil, wireError(internalError())
 	}
 	start := time.Now()
-	result, err := c.run(ctx, t.call)
+	result, err := c.run(ctx, t)
 	clear(t.call.params)
 	c.server.report(ctx, RequestInfo{
 		Peer: c.peer, Method: t.call.method, Duration: time.Since(start), Err: err,
@@ -43,7 +43,8 @@ func (c *connection) handle(ctx context.Context, req *jrpc2.Request) (any, error
 
 // run calls the handler of the call's method. The result is marshalled here,
 // since jrpc2 would show the caller why a value cannot be.
-func (c *connection) run(ctx context.Context, call *call) (result json.RawMessage, err error) {
+func (c *connection) run(ctx context.Context, t ticket) (result json.RawMessage, err error) {
+	call := t.call
 	if call.err != nil {
 		return nil, call.err
 	}
@@ -53,6 +54,11 @@ func (c *connection) run(ctx context.Context, call *call) (result json.RawMessag
 	}
 	ctx, cancel := context.WithTimeout(ctx, c.server.limits.RequestTimeout)
 	defer cancel()
+	release, refused := c.server.takeAnswer(ctx, c.peer.UID, call.method)
+	if refused != nil {
+		return nil, refused
+	}
+	defer release()
 	defer func() {
 		if p := recover(); p != nil {
 			c.server.log.Error("handler panicked", slog.String("method", call.method),
@@ -64,7 +70,11 @@ func (c *connection) run(ctx context.Context, call *call) (result json.RawMessag
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(value)
+	if result, err = json.Marshal(value); err != nil {
+		return nil, err
+	}
+	c.server.holdAnswer(c.peer.UID, t.message, len(result))
+	return result, nil
 }
 
 func methodNotFound(method string) *Error {

@@ -29,6 +29,7 @@ type message struct {
 	weight  int     // slots that it takes of its connection
 	size    int     // bytes of the value
 	charged bool    // its calls and size count against the uid
+	answers int     // bytes of its results that count against the uid; of Server.mu
 }
 
 // wipe overwrites the request's bytes.

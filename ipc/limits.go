@@ -10,7 +10,9 @@ import (
 var ErrLimits = errors.New("ipc: invalid limits")
 
 // Limits bounds what peers can make the server hold. Request bytes of one uid
-// never exceed InFlightBytesPerUID + ConnectionsPerUID × MessageBytes.
+// never exceed InFlightBytesPerUID + ConnectionsPerUID × MessageBytes, and bytes of
+// answers AnswerBytesPerUID + InFlightPerUID × the handlers' largest answer, where
+// those of Options.Large count for a few only.
 type Limits struct {
 	// MessageBytes is the size of the largest request or batch, in bytes.
 	// A larger one is answered with reason "tooLarge" and skipped; one without
@@ -31,6 +33,10 @@ type Limits struct {
 	InFlightPerUID int
 	// InFlightBytesPerUID is the size of these requests together, in bytes.
 	InFlightBytesPerUID int
+	// AnswerBytesPerUID is the size of the results of one uid that did not go out
+	// yet, in bytes; a batch's go out together. Once they take this much, further
+	// requests are not begun but answered with reason "overloaded".
+	AnswerBytesPerUID int
 	// Connections is the number of open connections.
 	Connections int
 	// ConnectionsPerUID is the number of open connections of one uid.
@@ -54,6 +60,7 @@ func DefaultLimits() Limits {
 		InFlight:            32,
 		InFlightPerUID:      128,
 		InFlightBytesPerUID: 64 << 20,
+		AnswerBytesPerUID:   32 << 20,
 		Connections:         256,
 		ConnectionsPerUID:   64,
 		IdleTimeout:         10 * time.Minute,
@@ -94,6 +101,7 @@ func (l Limits) validateCounts() error {
 		{"InFlight", l.InFlight, 1, 10_000},
 		{"InFlightPerUID", l.InFlightPerUID, max(l.InFlight, l.Batch), 100_000},
 		{"InFlightBytesPerUID", l.InFlightBytesPerUID, l.MessageBytes, 1 << 30},
+		{"AnswerBytesPerUID", l.AnswerBytesPerUID, 1, 1 << 30},
 		{"Connections", l.Connections, 1, 100_000},
 		{"ConnectionsPerUID", l.ConnectionsPerUID, 1, l.Connections},
 	} {

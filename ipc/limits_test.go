@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -26,6 +27,7 @@ func TestLimitsValidate(t *testing.T) {
 		"InFlight":            func(l *ipc.Limits) { l.InFlight = 0 },
 		"InFlightPerUID":      func(l *ipc.Limits) { l.InFlightPerUID = l.Batch - 1 },
 		"InFlightBytesPerUID": func(l *ipc.Limits) { l.InFlightBytesPerUID = l.MessageBytes - 1 },
+		"AnswerBytesPerUID":   func(l *ipc.Limits) { l.AnswerBytesPerUID = 0 },
 		"Connections":         func(l *ipc.Limits) { l.Connections = 0 },
 		"ConnectionsPerUID":   func(l *ipc.Limits) { l.ConnectionsPerUID = l.Connections + 1 },
 		"IdleTimeout":         func(l *ipc.Limits) { l.IdleTimeout = 0 },
@@ -206,6 +208,84 @@ func TestInFlightBytesPerUIDAreOverloaded(t *testing.T) {
 	close(g.open)
 	first.wantResult(1, `"done"`)
 	first.wantResultSoon(large, 1, `"done"`)
+}
+
+// The answers of a batch are bounded: what is not begun costs nothing, and once the
+// batch has gone out there is room again.
+func TestAnswerBytesPerUIDAreOverloaded(t *testing.T) {
+	const size, bound = 10_000, 50_000
+	for name, options := range map[string]ipc.Options{
+		"four handlers":      {Limits: withLimits(func(l *ipc.Limits) { l.InFlight, l.AnswerBytesPerUID = 4, bound })},
+		"four large methods": {Limits: withLimits(func(l *ipc.Limits) { l.AnswerBytesPerUID = bound }), Large: []string{"test_large"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var begun atomic.Int32
+			options.Allow, options.Methods = everybody, methods()
+			options.Methods["test_large"] = func(context.Context, json.RawMessage) (any, error) {
+				begun.Add(1)
+				for range 100 {
+					runtime.Gosched() // others begin, where they may
+				}
+				return strings.Repeat("x", size), nil
+			}
+			_, path := ipctest.Serve(t, options)
+			c := talk(t, path)
+			for range 3 {
+				begun.Store(0)
+				given := c.batchOfLarge(options.Limits.Batch)
+				if given < bound/size || given > bound/size+4 || int(begun.Load()) != given {
+					t.Errorf("%d answers, %d begun, want %d to %d", given, begun.Load(), bound/size, bound/size+4)
+				}
+				c.send(`{"jsonrpc":"2.0","id":2,"method":"test_nothing"}`)
+				c.wantResult(2, `null`)
+			}
+		})
+	}
+}
+
+// batchOfLarge sends n calls of test_large and returns how many have a result; the
+// others are overloaded.
+func (c *conversation) batchOfLarge(n int) (given int) {
+	c.t.Helper()
+	one := `{"jsonrpc":"2.0","id":1,"method":"test_large"}`
+	c.send("[" + strings.Repeat(one+",", n-1) + one + "]")
+	var batch []answer
+	if err := c.dec.Decode(&batch); err != nil || len(batch) != n {
+		c.t.Fatalf("%d answers, %v", len(batch), err)
+	}
+	for _, a := range batch {
+		if a.Error == nil {
+			given++
+			continue
+		}
+		if e := a.Error; e.Reason != ipc.ReasonOverloaded || e.Charged == nil || *e.Charged || e.RetryAfter == nil {
+			c.t.Fatalf("got %+v", e)
+		}
+	}
+	return given
+}
+
+// A method with large results does not hold up others, and its place comes back with
+// every end of a handler.
+func TestLargeMethodsWaitForAPlace(t *testing.T) {
+	limits := withLimits(func(l *ipc.Limits) { l.RequestTimeout = 100 * time.Millisecond })
+	handlers := methods()
+	handlers["test_stuck"] = func(ctx context.Context, _ json.RawMessage) (any, error) {
+		<-ctx.Done()
+		panic("at the end")
+	}
+	_, path := ipctest.Serve(t, ipc.Options{Allow: everybody, Methods: handlers, Limits: limits, Large: []string{"test_stuck", "test_echo"}})
+	c, other := talk(t, path), talk(t, path)
+	for range 4 {
+		c.send(`{"jsonrpc":"2.0","id":1,"method":"test_stuck"}`)
+	}
+	other.send(`{"jsonrpc":"2.0","id":3,"method":"test_nothing"}`) // it needs no place
+	other.wantResult(3, `null`)
+	for range 4 {
+		c.wantReason(1.0, ipc.ReasonInternal)
+	}
+	c.send(`{"jsonrpc":"2.0","id":4,"method":"test_echo","params":[1]}`)
+	c.wantResult(4, `[1]`)
 }
 
 func TestConnectionLimits(t *testing.T) {

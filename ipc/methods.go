@@ -17,7 +17,8 @@ func (c *Client) GetWallet(ctx context.Context, p GetWalletParams) (*WalletInfo,
 	return invoke[WalletInfo](ctx, c, MethodGetWallet, p)
 }
 
-// ListWallets calls sigild_listWallets for one page.
+// ListWallets calls sigild_listWallets for one page. Only a page without a cursor is
+// the last one, however few wallets it has.
 func (c *Client) ListWallets(ctx context.Context, p ListWalletsParams) (*ListWalletsResult, error) {
 	return invoke[ListWalletsResult](ctx, c, MethodListWallets, p)
 }

@@ -51,6 +51,10 @@ type Options struct {
 	// Methods are the handlers by the method's name. The map is not changed
 	// any more once it was given to NewServer.
 	Methods map[string]Handler
+	// Large names methods whose results may be large. A few of them run at once for
+	// one uid, and others wait: so many results only can go beyond
+	// Limits.AnswerBytesPerUID, which is looked at before a method begins.
+	Large []string
 	// Logger gets internal errors and refused peers, never parameters or
 	// results; nil discards.
 	Logger *slog.Logger
@@ -76,7 +80,14 @@ type Server struct {
 }
 
 // usage is what one uid holds.
-type usage struct{ connections, inFlight, bytes int }
+type usage struct {
+	connections, inFlight, bytes, answers int
+
+	large chan struct{} // who holds one of its places runs a method of Options.Large
+}
+
+// largeAtOnce is how many methods of Options.Large run at once for one uid.
+const largeAtOnce = 4
 
 // NewServer returns a server that serves nobody yet.
 func NewServer(opts Options) *Server {

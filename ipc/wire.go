@@ -202,7 +202,8 @@ type ListWalletsParams struct {
 	Until *Time `json:"until,omitempty"`
 	// Cursor is that of the previous result; it has no other meaning.
 	Cursor string `json:"cursor,omitempty"`
-	// Limit is the largest number of wallets to return.
+	// Limit is the largest number of wallets to return: a page has fewer where they
+	// take more than about 1 MiB.
 	Limit int `json:"limit,omitempty"`
 	// Relay is the uid whose wallets are listed, and AllRelays lists everybody's, in
 	// the order of their ids; both for operators.
@@ -213,7 +214,7 @@ type ListWalletsParams struct {
 // ListWalletsResult is one page.
 type ListWalletsResult struct {
 	Wallets []WalletInfo `json:"wallets"`
-	// Cursor is absent on the last page.
+	// Cursor is absent on the last page, and only there.
 	Cursor string `json:"cursor,omitempty"`
 	// Corrupt names wallets whose record was changed outside the daemon.
 	Corrupt []Hex `json:"corrupt,omitempty"`

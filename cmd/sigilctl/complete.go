@@ -23,16 +23,33 @@ func (a *app) completeWallet(c *cobra.Command, args []string, _ string) ([]strin
 	}
 	ctx, cancel := context.WithTimeout(c.Context(), completionTimeout)
 	defer cancel()
-	r, _, err := query[ipc.ListWalletsResult](ctx, a, ipc.MethodListWallets, ipc.ListWalletsParams{Limit: completions})
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
 	var offered []string
-	for _, w := range r.Wallets {
+	for _, w := range a.firstWallets(ctx, completions) {
 		text := plain(joined(", ", w.State, w.Owner, w.Label))
 		offered = append(offered, cobra.CompletionWithDesc(w.WalletID.String(), text))
 	}
 	return offered, cobra.ShellCompDirectiveNoFileComp
+}
+
+// firstWallets reads up to a number of wallets, over several pages where these end
+// early, and gives what it has when that fails.
+func (a *app) firstWallets(ctx context.Context, most int) (wallets []ipc.WalletInfo) {
+	client, err := a.connect(ctx)
+	if err != nil {
+		return nil
+	}
+	defer client.Close()
+	for p := (ipc.ListWalletsParams{Limit: most}); p.Limit > 0; p.Limit = most - len(wallets) {
+		page, _, err := call[ipc.ListWalletsResult](ctx, a, client, ipc.MethodListWallets, p)
+		if err != nil {
+			return wallets
+		}
+		wallets = append(wallets, page.Wallets...)
+		if p.Cursor = page.Cursor; p.Cursor == "" {
+			return wallets
+		}
+	}
+	return wallets
 }
 
 // completeWalletThenFile offers files for the second argument.

@@ -40,7 +40,7 @@ func (l *listing) read(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		stuck := p.Cursor == cursor || len(p.Wallets)+len(p.Corrupt) == 0 && l.filter.State == "" && !l.filter.AllRelays // a filter by state may leave nothing of a page
+		stuck := p.Cursor == cursor || len(p.Wallets)+len(p.Corrupt) == 0 && !l.mayBeEmpty()
 		if len(p.Wallets) > params.Limit || p.Cursor != "" && stuck {
 			return fmt.Errorf("%w: a page that leads nowhere", ipc.ErrProtocol)
 		}
@@ -55,6 +55,13 @@ func (l *listing) read(ctx context.Context) error {
 			return nil
 		}
 	}
+}
+
+// mayBeEmpty reports whether the filter may leave nothing of a page that is not the
+// last one.
+func (l *listing) mayBeEmpty() bool {
+	f := l.filter
+	return f.State != "" || f.AllRelays || f.Tag != "" && f.Owner != ""
 }
 
 func (l *listing) want() int {

@@ -36,54 +36,75 @@ func (i *Info) Status() Status {
 // scanned is how many wallets one page looks at when it filters by state.
 const scanned = 500
 
+// pageBytes ends a page once its wallets take this much of an answer, so that a
+// small request cannot have the daemon hold a thousand of the largest wallets. The
+// wallet that reaches it is the last one: a page has at least one.
+const pageBytes = 1 << 20
+
 // Listing is a page of wallets.
 type Listing struct {
 	Wallets []*Info
 	Corrupt []seal.ID // in the index, with a record that is not as it was written
 	Cursor  []byte    // of the next page; nil at the end
+
+	bytes int // what Wallets take of an answer
 }
 
-// List returns a page of the peer's wallets, oldest first. With a state, or with
-// both a tag and an owner, a page may have fewer wallets than its limit, or none,
-// and still have a next one.
+// add reports whether the page has room for another wallet after i.
+func (l *Listing) add(i *Info, limit int) bool {
+	l.Wallets = append(l.Wallets, i)
+	l.bytes += i.AnswerBytes()
+	return !l.full(limit)
+}
+
+func (l *Listing) full(limit int) bool { return len(l.Wallets) >= limit || l.bytes >= pageBytes }
+
+// List returns a page of the peer's wallets, oldest first. A page of large wallets
+// ends early, and with a state, or with both a tag and an owner, a page may have
+// fewer wallets than its limit, or none: it is the last one only without a cursor.
 func (s *Service) List(ctx context.Context, peer Peer, p Page, state Status) (*Listing, error) {
-	return s.list(ctx, peer, p, state, scanned)
-}
-
-func (s *Service) list(ctx context.Context, peer Peer, p Page, state Status, scanned int) (*Listing, error) {
-	p.Relay = peer.UID
-	want := p.Limit
+	l, limit := &Listing{}, p.Limit
 	if state != "" || (p.Tag != "" && p.Owner != "") {
 		p.Limit = scanned
 	}
-	ids, cursor, err := s.Store.List(ctx, p)
+	var err error
+	l.Corrupt, l.Cursor, err = s.eachListed(ctx, peer, p, state, func(i *Info) bool { return l.add(i, limit) })
 	if err != nil {
 		return nil, err
-	}
-	l := &Listing{Wallets: make([]*Info, 0, min(want, len(ids))), Cursor: cursor}
-	for n, id := range ids {
-		info, err := s.listed(ctx, peer, id, p)
-		if errors.Is(err, seal.ErrCorrupt) {
-			l.Corrupt = append(l.Corrupt, id)
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		if info == nil || (state != "" && info.Status() != state) {
-			continue
-		}
-		if l.Wallets = append(l.Wallets, info); len(l.Wallets) == want && n+1 < len(ids) {
-			l.Cursor = cursorAt(info)
-			return l, nil
-		}
 	}
 	return l, nil
 }
 
+// eachListed gives the wallets of a page of the index to visit, until that returns
+// false. It holds one wallet at a time. cursor is where the next page begins.
+func (s *Service) eachListed(ctx context.Context, peer Peer, p Page, state Status, visit func(*Info) bool) (corrupt []seal.ID, cursor []byte, err error) {
+	p.Relay = peer.UID
+	ids, cursor, err := s.Store.List(ctx, p)
+	if err != nil {
+		return nil, nil, err
+	}
+	for n, id := range ids {
+		info, err := s.listed(ctx, peer, id, p)
+		if errors.Is(err, seal.ErrCorrupt) {
+			corrupt = append(corrupt, id)
+			continue
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		if info == nil || (state != "" && info.Status() != state) {
+			continue
+		}
+		if !visit(info) && n+1 < len(ids) {
+			return corrupt, cursorAt(info), nil
+		}
+	}
+	return corrupt, cursor, nil
+}
+
 // ListAll returns a page of all relays' wallets, in the order of their ids: for an
 // operator. A page may have fewer wallets than its limit, or none, and still have a
-// next one.
+// next one, as in List.
 func (s *Service) ListAll(ctx context.Context, a Actor, p Page, state Status) (*Listing, error) {
 	return s.listAll(ctx, a, p, state, scanned)
 }
@@ -113,10 +134,10 @@ func (s *Service) listAll(ctx context.Context, a Actor, p Page, state Status, sc
 		case err != nil:
 			return nil, err
 		case p.matches(info) && (state == "" || info.Status() == state):
-			l.Wallets = append(l.Wallets, info)
+			l.add(info, p.Limit)
 		}
 		last := n+1 == len(ids)
-		if len(l.Wallets) == p.Limit && !last || last && len(ids) == scanned {
+		if l.full(p.Limit) && !last || last && len(ids) == scanned {
 			l.Cursor = id[:]
 			return l, nil
 		}
@@ -143,18 +164,15 @@ func (s *Service) EachActive(ctx context.Context, peer Peer, visit func(*Info) b
 func (s *Service) eachActive(ctx context.Context, peer Peer, scanned int, visit func(*Info) bool) error {
 	p := Page{Limit: scanned}
 	for range activePages {
-		l, err := s.list(ctx, peer, p, Active, scanned)
-		if err != nil {
+		more := true
+		_, cursor, err := s.eachListed(ctx, peer, p, Active, func(i *Info) bool {
+			more = visit(i)
+			return more
+		})
+		if err != nil || !more || cursor == nil {
 			return err
 		}
-		for _, i := range l.Wallets {
-			if !visit(i) {
-				return nil
-			}
-		}
-		if p.After = l.Cursor; p.After == nil {
-			return nil
-		}
+		p.After = cursor
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -131,5 +132,66 @@ func TestListAll(t *testing.T) {
 		if l, err := b.ListAll(t.Context(), b.operator(), p, ""); err != nil || len(l.Wallets) != 0 {
 			t.Errorf("%s: %+v, %v", name, l, err)
 		}
+	}
+}
+
+// large gives the peer n wallets of some 200 KB in an answer, and their ids.
+func (b *bench) large(t *testing.T, n int) map[seal.ID]bool {
+	t.Helper()
+	rules := policy.Policy{Operations: []policy.Operation{policy.Message}}
+	for n := range policy.MaxRecipients {
+		rules.Recipients = append(rules.Recipients, fmt.Sprintf("%03d%s", n, strings.Repeat("&", 125)))
+	}
+	made := map[seal.ID]bool{}
+	for n := range n {
+		b.now = b.now.Add(time.Second)
+		r := b.creation(fmt.Sprint("large-", n))
+		r.Policy, r.Label = rules, strings.Repeat("<", 256)
+		c, err := b.Create(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made[c.Info.Header.Wallet] = true
+	}
+	return made
+}
+
+// Pages of large wallets end early, and all wallets are on one of them.
+func TestPagesOfLargeWallets(t *testing.T) {
+	b := newBench(t)
+	made := b.large(t, 16)
+	for name, list := range map[string]func(wallet.Page) (*wallet.Listing, error){
+		"of a relay": func(p wallet.Page) (*wallet.Listing, error) { return b.List(t.Context(), b.peer, p, "") },
+		"active":     func(p wallet.Page) (*wallet.Listing, error) { return b.List(t.Context(), b.peer, p, wallet.Active) },
+		"of all":     func(p wallet.Page) (*wallet.Listing, error) { return b.ListAll(t.Context(), b.operator(), p, "") },
+	} {
+		seen, pages := map[seal.ID]bool{}, 0
+		for p := (wallet.Page{Limit: 1000}); pages == 0 || p.After != nil; pages++ {
+			l, err := list(p)
+			if err != nil || len(l.Wallets) == 0 {
+				t.Fatalf("%s: %+v, %v", name, l, err)
+			}
+			size := 0
+			for _, i := range l.Wallets {
+				seen[i.Header.Wallet] = made[i.Header.Wallet] && !seen[i.Header.Wallet]
+				size += i.AnswerBytes()
+			}
+			if last := l.Wallets[len(l.Wallets)-1].AnswerBytes(); size-last >= 1<<20 {
+				t.Errorf("%s: a page of %d wallets and %d bytes", name, len(l.Wallets), size)
+			}
+			p.After = l.Cursor
+		}
+		for id, once := range seen {
+			if !once {
+				t.Errorf("%s: %x again, or of nobody", name, id)
+			}
+		}
+		if len(seen) != len(made) || pages < 3 {
+			t.Errorf("%s: %d of %d wallets, %d pages", name, len(seen), len(made), pages)
+		}
+	}
+	visited := 0
+	if err := b.EachActive(t.Context(), b.peer, func(*wallet.Info) bool { visited++; return true }); err != nil || visited != len(made) {
+		t.Errorf("each active: %d of %d, %v", visited, len(made), err)
 	}
 }
