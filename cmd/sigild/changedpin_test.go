@@ -71,6 +71,24 @@ func (m *measured) recoverWith(pin []byte, args ...string) (code int, said strin
 	return feeding(m.t, m.Host, [][]byte{m.code, pin}, append([]string{"recover", "--code-fd", "3", "--pin-fd", "4"}, args...)...)
 }
 
+// refusedFromFile starts the daemon with a PIN from a file, which it must refuse.
+func (m *measured) refusedFromFile(pin []byte) {
+	m.t.Helper()
+	before := m.Config["token"]
+	defer func() {
+		m.Config["token"] = before
+		if err := m.WriteConfig(); err != nil {
+			m.t.Error(err)
+		}
+	}()
+	putPIN(m.t, m.Host, pin)
+	m.Config["token"] = `pin = "file:` + pinFile(m.Host) + `"`
+	if err := m.WriteConfig(); err != nil {
+		m.t.Fatal(err)
+	}
+	m.refused(daemon.ExitConfig, "refused this user PIN")
+}
+
 // The PIN that the TPM and the recovery code keep costs the token one try after it was
 // changed, and a mistyped new one another. The TPM and the code keep the new one then.
 func TestChangedTokenPINIsGivenToTheTPM(t *testing.T) {
@@ -95,6 +113,58 @@ func TestChangedTokenPINIsGivenToTheTPM(t *testing.T) {
 	m.extend(11)
 	m.refused(daemon.ExitConfig, "PCR 11")
 	m.succeeds(m.code, "recover", "--code-fd", "3")
+	m.signs()
+}
+
+// A mistyped new PIN is tried once, however often the command is run with it, and also
+// where the token does not say what became of it. Another one is tried.
+func TestChangedTokenPINIsMistyped(t *testing.T) {
+	m, faults, pin := changedPIN(t, 9)
+	m.refused(daemon.ExitConfig, "refused this user PIN")
+	unclear(faults)
+	for n := range byte(2) {
+		logsIn(t, faults, 1, func() {
+			for range 3 {
+				m.recoverWith(falsePIN(m.Host, n))
+			}
+		})
+		faults.Clear("C_Login") // the next one is refused in so many words
+	}
+	logsIn(t, faults, 0, func() {
+		code, said := m.recoverWith(falsePIN(m.Host, 1))
+		if code != daemon.ExitConfig || !strings.Contains(said, "was given to `sigild recover` before") {
+			t.Errorf("exit code %d: %s", code, said)
+		}
+		m.recoverWith(m.TokenPIN())
+		m.refused(daemon.ExitConfig, "refused this user PIN")
+		m.refusedFromFile(falsePIN(m.Host, 1))
+	})
+	if code, said := m.recoverWith(pin); code != 0 {
+		t.Fatalf("the new PIN: exit code %d: %s", code, said)
+	}
+	logsIn(t, faults, 1, m.signs)
+}
+
+// A mistyped new PIN that the token did not get to see may be given again, and so may
+// the right one after the token took it and the TPM failed to.
+func TestChangedTokenPINIsGivenAgain(t *testing.T) {
+	m, faults, pin := changedPIN(t, 9)
+	m.refused(daemon.ExitConfig, "refused this user PIN")
+	faults.Fail("C_Login", pkcs11.CKR_DEVICE_REMOVED)
+	for range 2 {
+		logsIn(t, faults, 1, func() { m.recoverWith(pin) })
+	}
+	faults.Clear("C_Login")
+	faults.Fail("C_FindObjectsInit", pkcs11.CKR_DEVICE_ERROR) // the keys are opened after the log-in
+	logsIn(t, faults, 1, func() {
+		if code, said := m.recoverWith(pin); code == 0 {
+			t.Errorf("recovered: %s", said)
+		}
+	})
+	faults.ClearAll()
+	if code, said := m.recoverWith(pin); code != 0 {
+		t.Fatalf("exit code %d: %s", code, said)
+	}
 	m.signs()
 }
 
