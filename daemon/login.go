@@ -157,23 +157,40 @@ func (l *loginMarks) mayTry(ctx context.Context, t *hsm.Token, before, pin []byt
 	case m[0] != markTrying:
 		return 0, ErrLoginRefused
 	}
+	counted, err := l.counted(ctx, t, m)
+	if counted {
+		return 0, errors.Join(ErrLoginRefused, err)
+	}
+	return markAgain, err
+}
+
+// counted reports whether the token says that a wrong PIN was tried, after a log-in whose
+// outcome is unknown. Its mark is one of a refusal then: the next process must not depend
+// on flags that another log-in may clear.
+func (l *loginMarks) counted(ctx context.Context, t *hsm.Token, m mark) (bool, error) {
 	info, err := t.Info(ctx)
-	if err != nil {
-		return 0, err
+	if err != nil || !info.UserPINCountLow && !info.UserPINFinalTry {
+		return false, err
 	}
-	if info.UserPINCountLow || info.UserPINFinalTry {
-		return 0, ErrLoginRefused
-	}
-	return markAgain, nil
+	m[0] = markRefused
+	return true, l.write(ctx, m[:])
 }
 
 // refusal gives the mark of a PIN that is not tried again; nil when there is none.
-func (l *loginMarks) refusal(ctx context.Context) ([]byte, error) {
+// It looks at the token as mayTry does, so that the PIN is asked for where the kept
+// one would not be tried.
+func (l *loginMarks) refusal(ctx context.Context, t *hsm.Token) ([]byte, error) {
 	data, err := l.db.Get(ctx, store.Login)
-	if err != nil || len(data) == 0 || len(data) == len(mark{}) && data[0] == markTrying {
+	if err != nil || len(data) == 0 {
 		return nil, err
 	}
-	return data, nil
+	if len(data) != len(mark{}) || data[0] != markTrying {
+		return data, nil
+	}
+	if counted, err := l.counted(ctx, t, mark(data)); !counted || err != nil {
+		return nil, err
+	}
+	return l.db.Get(ctx, store.Login)
 }
 
 // loginInstead tries, once, a PIN that a person gives after a refusal, in place of
@@ -181,7 +198,7 @@ func (l *loginMarks) refusal(ctx context.Context) ([]byte, error) {
 // the caller clears it, and a mistyped PIN never has the kept one tried again. The mark
 // of the given one is behind it meanwhile, and as long as the token did not take it.
 func (l *loginMarks) loginInstead(ctx context.Context, t *hsm.Token, pin, kept []byte) error {
-	before, err := l.refusal(ctx)
+	before, err := l.refusal(ctx, t)
 	if err != nil {
 		return err
 	}

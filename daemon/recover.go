@@ -168,7 +168,7 @@ func (r *recovery) keptPIN(ctx context.Context) ([]byte, error) {
 	if len(kept) == 0 {
 		return r.options.Ask(ctx, pinQuestion)
 	}
-	refusal, err := r.marks.refusal(ctx)
+	refusal, err := r.marks.refusal(ctx, r.devices.token)
 	if err != nil {
 		return nil, err
 	}

@@ -183,20 +183,47 @@ func TestChangedTokenPINIsGivenAhead(t *testing.T) {
 func TestChangedTokenPINIsAskedFor(t *testing.T) {
 	m, _, pin := changedPIN(t, 3)
 	m.refused(daemon.ExitConfig, "refused this user PIN")
+	m.recoverAsked(pin)
+	m.signs()
 	term := asktest.Start(t, m.Command(m.ctx, "recover"))
+	term.Expect("Recovery code")
+	term.Send(string(m.code) + "\n")
+	if code, said := term.Wait(); code != 0 || strings.Contains(said, "User PIN") {
+		t.Fatalf("without a refusal: exit code %d: %s", code, said)
+	}
+}
+
+// The old PIN is not tried again where the token counts a wrong one after a log-in of
+// unknown outcome. The new one is asked for then, by the command whose log-in it was and
+// after a start that was refused.
+func TestChangedTokenPINAfterAnUnclearLogIn(t *testing.T) {
+	for name, more := range map[string]func(m *measured){
+		"at once":              func(*measured) {},
+		"after another start":  func(m *measured) { m.refused(daemon.ExitConfig, "sigild recover") },
+		"after a recovery too": func(m *measured) { m.fails("file descriptor", m.code, "recover", "--code-fd", "3") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, faults, pin := changedPIN(t, 4)
+			unclear(faults)
+			logsIn(t, faults, 1, func() { m.fails("CKR_DEVICE_ERROR", m.code, "recover", "--code-fd", "3") })
+			faults.Clear("C_Login")
+			logsIn(t, faults, 0, func() { more(m) })
+			logsIn(t, faults, 1, func() { m.recoverAsked(pin) })
+			m.signs()
+		})
+	}
+}
+
+// recoverAsked runs `sigild recover` at a terminal and is asked for the token's PIN.
+func (m *measured) recoverAsked(pin []byte) {
+	m.t.Helper()
+	term := asktest.Start(m.t, m.Command(m.ctx, "recover"))
 	term.Expect("Recovery code")
 	term.Send(string(m.code) + "\n")
 	term.Expect("User PIN of the token")
 	term.Send(string(pin) + "\n")
 	if code, said := term.Wait(); code != 0 || strings.Contains(said, string(pin)) {
-		t.Fatalf("exit code %d: %s", code, said)
-	}
-	m.signs()
-	term = asktest.Start(t, m.Command(m.ctx, "recover"))
-	term.Expect("Recovery code")
-	term.Send(string(m.code) + "\n")
-	if code, said := term.Wait(); code != 0 || strings.Contains(said, "User PIN") {
-		t.Fatalf("without a refusal: exit code %d: %s", code, said)
+		m.t.Fatalf("exit code %d: %s", code, said)
 	}
 }
 
