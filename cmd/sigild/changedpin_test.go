@@ -264,3 +264,51 @@ func TestRecoveryCodeIsNotReplacedAroundAnotherPIN(t *testing.T) {
 	}
 	m.signs()
 }
+
+// A weak new PIN is refused before the token sees it, also in place of a refused one,
+// unless that is said to be right. The one that is kept then is not refused again.
+func TestChangedTokenPINIsWeak(t *testing.T) {
+	faults, module := faultyToken(t)
+	var o daemontest.Options
+	module(&o)
+	m := newMeasuredHost(t, o)
+	weak := []byte("4a0f4f6f9d1c")
+	setTokenPIN(t, m.Host, weak)
+	refused := func() {
+		code, said := m.recoverWith(weak)
+		if code == 0 {
+			t.Error("a weak PIN is accepted")
+		}
+		mustContain(t, said, "128 random bits", "--accept-weak-token-pin")
+		mustNotLeak(t, said, weak)
+	}
+	logsIn(t, faults, 0, refused)
+	m.refused(daemon.ExitConfig, "refused this user PIN")
+	logsIn(t, faults, 0, refused)
+	for _, accept := range [][]string{{"--accept-weak-token-pin"}, nil} {
+		if code, said := m.recoverWith(weak, accept...); code != 0 {
+			t.Fatalf("exit code %d: %s", code, said)
+		}
+		m.signs()
+	}
+}
+
+// A PIN that was elsewhere and that the TPM is to keep must be strong too.
+func TestWeakPINIsNotMovedToTheTPM(t *testing.T) {
+	h, faults := pinInFile(t)
+	code := provision(t, h)
+	h.Config["token"] = `pin = "tpm"`
+	if err := h.WriteConfig(); err != nil {
+		t.Fatal(err)
+	}
+	with := []string{"recover", "--code-fd", "3", "--pin-fd", "4"}
+	logsIn(t, faults, 0, func() {
+		exit, said := feeding(t, h, [][]byte{code, []byte("402916")}, with...)
+		if exit == 0 {
+			t.Error("a weak PIN is accepted")
+		}
+		mustContain(t, said, "128 random bits")
+	})
+	commandSucceeds(t, h, [][]byte{code, h.TokenPIN()}, with...)
+	start(t, h)
+}
