@@ -18,6 +18,11 @@ func LoginMark(state byte, id seal.ID, pin []byte) []byte {
 	return m[:]
 }
 
+// MarkOfGiven is the mark of a PIN that is given in place of a refused one.
+func MarkOfGiven(refused []byte, state byte, id seal.ID, pin []byte) []byte {
+	return (&loginMarks{id: id}).withGiven(refused, state, pin)
+}
+
 // InstallationDocument is a decoded one.
 type InstallationDocument struct {
 	installation *installation

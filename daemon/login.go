@@ -25,6 +25,11 @@ var ErrLoginRefused = errors.New("the token refused this user PIN before and it 
 var errLastTry = fmt.Errorf("%w. The token says that it locks at the next wrong one: "+
 	"when you are sure of the new PIN, run `sigild forget-refusal` and then `sigild recover --pin-fd`", ErrLoginRefused)
 
+// errGivenBefore is returned for a PIN that was given in place of a refused one
+// before, and that the token did not take.
+var errGivenBefore = fmt.Errorf("%w. It, or another that is as weak, was given to `sigild recover` before: give another, or "+
+	"when you are sure of this one, run `sigild forget-refusal` and then `sigild recover --pin-fd`", ErrLoginRefused)
+
 // mark remembers a log-in before it is made: state (1) ‖ tagged (1) ‖ tag (2).
 // The tag, the first two bytes of SHA-256(label ‖ installation ‖ PIN), shows
 // that the PIN was replaced. A weak PIN has no tag, since 16 bits of it would
@@ -60,8 +65,28 @@ func newMark(state byte, id seal.ID, pin []byte) mark {
 
 // samePIN reports whether the mark may have been made for pin.
 func (m mark) samePIN(id seal.ID, pin []byte) bool {
+	return m[1] == 0 || weakPIN(pin) || m.sameTag(id, pin)
+}
+
+// sameTag reports whether the mark was made for pin, as far as a tag can tell. Of weak
+// PINs each may be any other.
+func (m mark) sameTag(id seal.ID, pin []byte) bool {
 	again := newMark(m[0], id, pin)
-	return m[1] == 0 || again[1] == 0 || subtle.ConstantTimeCompare(again[:], m[:]) == 1
+	return subtle.ConstantTimeCompare(again[:], m[:]) == 1
+}
+
+// splitMarks gives the mark of the PIN that this installation keeps and, where a person
+// gave another in its place, the mark of that one. What nobody can read is the mark of a
+// refusal of any PIN.
+func splitMarks(data []byte) (kept mark, given *mark) {
+	switch len(data) {
+	case len(mark{}):
+		return mark(data), nil
+	case 2 * len(mark{}):
+		m := mark(data[len(mark{}):])
+		return mark(data[:len(mark{})]), &m
+	}
+	return mark{markRefused}, nil
 }
 
 // loginMarks keeps the mark of one installation.
@@ -90,21 +115,24 @@ func (l *loginMarks) login(ctx context.Context, t *hsm.Token, pin []byte) error 
 	if err := l.put(ctx, newMark(state, l.id, pin)); err != nil {
 		return err
 	}
-	return l.settle(ctx, t.Login(ctx, pin), before, pin)
+	refused := newMark(markRefused, l.id, pin)
+	return l.settle(ctx, t.Login(ctx, pin), ends{ignored: before, refused: refused[:]})
 }
 
-// settle writes down how a log-in ended. Where the token did not look at the PIN
-// all is as it was before; one whose end nobody knows keeps its mark.
-func (l *loginMarks) settle(ctx context.Context, outcome error, before, pin []byte) error {
+// ends are what is stored after a log-in, by how it ended.
+type ends struct{ taken, ignored, refused []byte }
+
+// settle writes down how a log-in ended. One whose end nobody knows keeps its mark.
+func (l *loginMarks) settle(ctx context.Context, outcome error, then ends) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), markTimeout)
 	defer cancel()
 	switch {
 	case outcome == nil:
-		return l.clear(ctx)
+		return l.write(ctx, then.taken)
 	case hsm.PINJudged(outcome):
-		return errors.Join(ErrLoginRefused, outcome, l.put(ctx, newMark(markRefused, l.id, pin)))
+		return errors.Join(ErrLoginRefused, outcome, l.write(ctx, then.refused))
 	case hsm.PINIgnored(outcome), errors.Is(outcome, hsm.ErrNotPresented):
-		return errors.Join(fmt.Errorf("token log-in: %w", outcome), l.write(ctx, before))
+		return errors.Join(fmt.Errorf("token log-in: %w", outcome), l.write(ctx, then.ignored))
 	}
 	return fmt.Errorf("token log-in: %w", outcome)
 }
@@ -113,77 +141,99 @@ func (l *loginMarks) settle(ctx context.Context, outcome error, before, pin []by
 // since its process ended is tried once more, unless the token says that a wrong
 // PIN was tried.
 func (l *loginMarks) mayTry(ctx context.Context, t *hsm.Token, before, pin []byte) (state byte, err error) {
-	var m mark
 	if len(before) == 0 {
 		return markTrying, nil
 	}
-	if len(before) != len(m) { // nobody knows what it says
-		return 0, ErrLoginRefused
-	}
-	copy(m[:], before)
+	m, given := splitMarks(before)
 	switch {
+	case given != nil && given.sameTag(l.id, pin):
+		return 0, ErrLoginRefused
 	case !m.samePIN(l.id, pin):
 		return markTrying, nil
+	case given != nil: // the PIN was refused before another was given in its place
+		return 0, ErrLoginRefused
 	case m[0] != markRefused && bytes.Equal(before, l.own) && !t.Doubted(pin):
 		return m[0], nil
 	case m[0] != markTrying:
 		return 0, ErrLoginRefused
 	}
+	counted, err := l.counted(ctx, t, m)
+	if counted {
+		return 0, errors.Join(ErrLoginRefused, err)
+	}
+	return markAgain, err
+}
+
+// counted reports whether the token says that a wrong PIN was tried, after a log-in whose
+// outcome is unknown. Its mark is one of a refusal then: the next process must not depend
+// on flags that another log-in may clear.
+func (l *loginMarks) counted(ctx context.Context, t *hsm.Token, m mark) (bool, error) {
 	info, err := t.Info(ctx)
-	if err != nil {
-		return 0, err
+	if err != nil || !info.UserPINCountLow && !info.UserPINFinalTry {
+		return false, err
 	}
-	if info.UserPINCountLow || info.UserPINFinalTry {
-		return 0, ErrLoginRefused
-	}
-	return markAgain, nil
+	m[0] = markRefused
+	return true, l.write(ctx, m[:])
 }
 
 // refusal gives the mark of a PIN that is not tried again; nil when there is none.
-func (l *loginMarks) refusal(ctx context.Context) ([]byte, error) {
+// It looks at the token as mayTry does, so that the PIN is asked for where the kept
+// one would not be tried.
+func (l *loginMarks) refusal(ctx context.Context, t *hsm.Token) ([]byte, error) {
 	data, err := l.db.Get(ctx, store.Login)
-	if err != nil || len(data) == 0 || len(data) == len(mark{}) && data[0] == markTrying {
+	if err != nil || len(data) == 0 {
 		return nil, err
 	}
-	return data, nil
+	if len(data) != len(mark{}) || data[0] != markTrying {
+		return data, nil
+	}
+	if counted, err := l.counted(ctx, t, mark(data)); !counted || err != nil {
+		return nil, err
+	}
+	return l.db.Get(ctx, store.Login)
 }
 
 // loginInstead tries, once, a PIN that a person gives after a refusal, in place of
 // the kept one, which the next start would try. So the mark of the refusal stays until
-// the caller clears it, and a mistyped PIN never has the kept one tried again. There is
-// no mark of the mistyped one; the token's last try is spared instead.
+// the caller clears it, and a mistyped PIN never has the kept one tried again. The mark
+// of the given one is behind it meanwhile, and as long as the token did not take it.
 func (l *loginMarks) loginInstead(ctx context.Context, t *hsm.Token, pin, kept []byte) error {
-	before, err := l.refusal(ctx)
+	before, err := l.refusal(ctx, t)
 	if err != nil {
 		return err
 	}
-	if subtle.ConstantTimeCompare(pin, kept) == 1 || l.marked(before, pin) {
-		return ErrLoginRefused
-	}
-	info, err := t.Info(ctx)
-	if err != nil {
+	if err := l.mayGive(ctx, t, before, pin, kept); err != nil {
 		return err
 	}
-	if info.UserPINFinalTry {
-		return errLastTry
+	if err := l.write(ctx, l.withGiven(before, markTrying, pin)); err != nil {
+		return err
 	}
-	err = t.Login(ctx, pin)
-	switch {
-	case hsm.PINJudged(err):
-		return errors.Join(ErrLoginRefused, err)
-	case err != nil:
-		return fmt.Errorf("token log-in: %w", err)
-	}
-	return nil
+	// A PIN that was taken may have to be given again, should the TPM not come to keep it.
+	return l.settle(ctx, t.Login(ctx, pin),
+		ends{taken: before, ignored: before, refused: l.withGiven(before, markRefused, pin)})
 }
 
-// marked reports whether a mark shows that it was made for this very PIN.
-func (l *loginMarks) marked(data, pin []byte) bool {
-	if len(data) != len(mark{}) || data[1] == 0 {
-		return false
+// mayGive refuses a PIN that was tried before, and one that could be the token's last.
+func (l *loginMarks) mayGive(ctx context.Context, t *hsm.Token, before, pin, kept []byte) error {
+	m, given := splitMarks(before)
+	switch {
+	case subtle.ConstantTimeCompare(pin, kept) == 1, m[1] == 1 && m.sameTag(l.id, pin):
+		return ErrLoginRefused
+	case given != nil && given.sameTag(l.id, pin):
+		return errGivenBefore
 	}
-	again := newMark(data[0], l.id, pin)
-	return subtle.ConstantTimeCompare(again[:], data) == 1
+	info, err := t.Info(ctx)
+	if err == nil && info.UserPINFinalTry {
+		return errLastTry
+	}
+	return err
+}
+
+// withGiven is the mark of the kept PIN, followed by that of one given in its place.
+func (l *loginMarks) withGiven(before []byte, state byte, pin []byte) []byte {
+	kept, _ := splitMarks(before)
+	given := newMark(state, l.id, pin)
+	return append(kept[:], given[:]...)
 }
 
 func (l *loginMarks) put(ctx context.Context, m mark) error {

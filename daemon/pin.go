@@ -113,6 +113,18 @@ func unsealPIN(t *tpm.TPM, i *installation) func(context.Context) ([]byte, error
 // weakPIN reports whether a PIN is visibly under 128 bits.
 func weakPIN(pin []byte) bool { return len(pin) < minTokenPIN || distinct(pin) < 8 }
 
+// pinOfStrength gives a PIN that is new to the installation back, and wipes it where it is
+// weak and the operator did not accept that.
+func pinOfStrength(pin []byte, acceptWeak bool) ([]byte, error) {
+	if acceptWeak || !weakPIN(pin) {
+		return pin, nil
+	}
+	clear(pin)
+	return nil, fmt.Errorf("the token's user PIN must be at least 128 random bits, such as 32 hexadecimal digits: "+
+		"whoever has the token can guess at it; set a longer one (found %d characters), "+
+		"or accept a weak one by --accept-weak-token-pin if the token takes no other", len(pin))
+}
+
 func distinct(b []byte) int {
 	seen := map[byte]bool{}
 	for _, c := range b {

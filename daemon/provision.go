@@ -154,12 +154,7 @@ func (p *provisioning) tokenPIN(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !p.options.WeakPIN && weakPIN(pin) {
-		clear(pin)
-		return nil, fmt.Errorf("the token's user PIN must be at least 128 random bits, such as 32 hexadecimal digits: "+
-			"whoever has the token can guess at it; set a longer one (found %d characters), or accept a weak one if the token takes no other", len(pin))
-	}
-	return pin, nil
+	return pinOfStrength(pin, p.options.WeakPIN)
 }
 
 // makeKeys makes the token's keys of the first generation, or checks those

@@ -37,6 +37,8 @@ type RecoverOptions struct {
 	GivenPIN bool
 	// Progress gets one line a step.
 	Progress func(line string)
+	// WeakPIN accepts a PIN of Ask that is visibly under 128 bits, as at provisioning.
+	WeakPIN bool
 	// NewTPM accepts another TPM, or one that was cleared, in the place of the
 	// provisioned one.
 	NewTPM bool
@@ -166,9 +168,9 @@ func (r *recovery) tokenPIN(ctx context.Context) ([]byte, error) {
 func (r *recovery) keptPIN(ctx context.Context) ([]byte, error) {
 	kept := r.protectedPIN()
 	if len(kept) == 0 {
-		return r.options.Ask(ctx, pinQuestion)
+		return r.askPIN(ctx, nil)
 	}
-	refusal, err := r.marks.refusal(ctx)
+	refusal, err := r.marks.refusal(ctx, r.devices.token)
 	if err != nil {
 		return nil, err
 	}
@@ -188,7 +190,7 @@ func (r *recovery) otherPIN(ctx context.Context, kept []byte, refused bool) ([]b
 		r.say("The token refused a user PIN. If it was changed on the token give the new one; " +
 			"if it is the old one after all, `sigild forget-refusal` allows one more try.")
 	}
-	pin, err := r.options.Ask(ctx, pinQuestion)
+	pin, err := r.askPIN(ctx, kept)
 	if err != nil {
 		return nil, err
 	}
@@ -198,6 +200,16 @@ func (r *recovery) otherPIN(ctx context.Context, kept []byte, refused bool) ([]b
 	}
 	r.instead = refused
 	return pin, nil
+}
+
+// askPIN gets a PIN for the TPM and the code to keep. It must be as strong as at
+// provisioning, but for the one that they keep already.
+func (r *recovery) askPIN(ctx context.Context, kept []byte) ([]byte, error) {
+	pin, err := r.options.Ask(ctx, pinQuestion)
+	if err != nil {
+		return nil, err
+	}
+	return pinOfStrength(pin, r.options.WeakPIN || bytes.Equal(pin, kept))
 }
 
 // rebind makes the TPM's objects anew under the present state.

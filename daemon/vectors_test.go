@@ -36,6 +36,11 @@ type vectors struct {
 		State              byte
 		Installation, Mark hexBytes
 	}
+	GivenMarks []struct {
+		Name, PIN                   string
+		State                       byte
+		Installation, Refused, Mark hexBytes
+	}
 	Counters []struct{ RecordKey, Installation, Anchor, Authorisation hexBytes }
 }
 
@@ -49,7 +54,7 @@ func readVectors(t *testing.T) vectors {
 	if err := json.Unmarshal(data, &v); err != nil {
 		t.Fatal(err)
 	}
-	if v.Source == "" || len(v.HostKeys) == 0 || len(v.Installations) < 3 || len(v.LoginMarks) == 0 || len(v.Counters) == 0 {
+	if v.Source == "" || len(v.HostKeys) == 0 || len(v.Installations) < 3 || len(v.LoginMarks) == 0 || len(v.GivenMarks) == 0 || len(v.Counters) == 0 {
 		t.Fatalf("vectors are missing: %+v", v)
 	}
 	return v
@@ -120,6 +125,14 @@ func TestInstallationFindsEveryChangedBit(t *testing.T) {
 func TestLoginMarkVectors(t *testing.T) {
 	for _, v := range readVectors(t).LoginMarks {
 		if got := daemon.LoginMark(v.State, seal.ID(v.Installation), []byte(v.PIN)); !bytes.Equal(got, v.Mark) {
+			t.Errorf("%s: %x, want %x", v.Name, got, v.Mark)
+		}
+	}
+}
+
+func TestGivenMarkVectors(t *testing.T) {
+	for _, v := range readVectors(t).GivenMarks {
+		if got := daemon.MarkOfGiven(v.Refused, v.State, seal.ID(v.Installation), []byte(v.PIN)); !bytes.Equal(got, v.Mark) {
 			t.Errorf("%s: %x, want %x", v.Name, got, v.Mark)
 		}
 	}

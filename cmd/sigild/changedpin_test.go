@@ -71,6 +71,24 @@ func (m *measured) recoverWith(pin []byte, args ...string) (code int, said strin
 	return feeding(m.t, m.Host, [][]byte{m.code, pin}, append([]string{"recover", "--code-fd", "3", "--pin-fd", "4"}, args...)...)
 }
 
+// refusedFromFile starts the daemon with a PIN from a file, which it must refuse.
+func (m *measured) refusedFromFile(pin []byte) {
+	m.t.Helper()
+	before := m.Config["token"]
+	defer func() {
+		m.Config["token"] = before
+		if err := m.WriteConfig(); err != nil {
+			m.t.Error(err)
+		}
+	}()
+	putPIN(m.t, m.Host, pin)
+	m.Config["token"] = `pin = "file:` + pinFile(m.Host) + `"`
+	if err := m.WriteConfig(); err != nil {
+		m.t.Fatal(err)
+	}
+	m.refused(daemon.ExitConfig, "refused this user PIN")
+}
+
 // The PIN that the TPM and the recovery code keep costs the token one try after it was
 // changed, and a mistyped new one another. The TPM and the code keep the new one then.
 func TestChangedTokenPINIsGivenToTheTPM(t *testing.T) {
@@ -98,6 +116,58 @@ func TestChangedTokenPINIsGivenToTheTPM(t *testing.T) {
 	m.signs()
 }
 
+// A mistyped new PIN is tried once, however often the command is run with it, and also
+// where the token does not say what became of it. Another one is tried.
+func TestChangedTokenPINIsMistyped(t *testing.T) {
+	m, faults, pin := changedPIN(t, 9)
+	m.refused(daemon.ExitConfig, "refused this user PIN")
+	unclear(faults)
+	for n := range byte(2) {
+		logsIn(t, faults, 1, func() {
+			for range 3 {
+				m.recoverWith(falsePIN(m.Host, n))
+			}
+		})
+		faults.Clear("C_Login") // the next one is refused in so many words
+	}
+	logsIn(t, faults, 0, func() {
+		code, said := m.recoverWith(falsePIN(m.Host, 1))
+		if code != daemon.ExitConfig || !strings.Contains(said, "was given to `sigild recover` before") {
+			t.Errorf("exit code %d: %s", code, said)
+		}
+		m.recoverWith(m.TokenPIN())
+		m.refused(daemon.ExitConfig, "refused this user PIN")
+		m.refusedFromFile(falsePIN(m.Host, 1))
+	})
+	if code, said := m.recoverWith(pin); code != 0 {
+		t.Fatalf("the new PIN: exit code %d: %s", code, said)
+	}
+	logsIn(t, faults, 1, m.signs)
+}
+
+// A mistyped new PIN that the token did not get to see may be given again, and so may
+// the right one after the token took it and the TPM failed to.
+func TestChangedTokenPINIsGivenAgain(t *testing.T) {
+	m, faults, pin := changedPIN(t, 9)
+	m.refused(daemon.ExitConfig, "refused this user PIN")
+	faults.Fail("C_Login", pkcs11.CKR_DEVICE_REMOVED)
+	for range 2 {
+		logsIn(t, faults, 1, func() { m.recoverWith(pin) })
+	}
+	faults.Clear("C_Login")
+	faults.Fail("C_FindObjectsInit", pkcs11.CKR_DEVICE_ERROR) // the keys are opened after the log-in
+	logsIn(t, faults, 1, func() {
+		if code, said := m.recoverWith(pin); code == 0 {
+			t.Errorf("recovered: %s", said)
+		}
+	})
+	faults.ClearAll()
+	if code, said := m.recoverWith(pin); code != 0 {
+		t.Fatalf("exit code %d: %s", code, said)
+	}
+	m.signs()
+}
+
 // Who changes the PIN and gives it at once loses no try of the token.
 func TestChangedTokenPINIsGivenAhead(t *testing.T) {
 	m, faults, pin := changedPIN(t, 2)
@@ -113,20 +183,47 @@ func TestChangedTokenPINIsGivenAhead(t *testing.T) {
 func TestChangedTokenPINIsAskedFor(t *testing.T) {
 	m, _, pin := changedPIN(t, 3)
 	m.refused(daemon.ExitConfig, "refused this user PIN")
+	m.recoverAsked(pin)
+	m.signs()
 	term := asktest.Start(t, m.Command(m.ctx, "recover"))
+	term.Expect("Recovery code")
+	term.Send(string(m.code) + "\n")
+	if code, said := term.Wait(); code != 0 || strings.Contains(said, "User PIN") {
+		t.Fatalf("without a refusal: exit code %d: %s", code, said)
+	}
+}
+
+// The old PIN is not tried again where the token counts a wrong one after a log-in of
+// unknown outcome. The new one is asked for then, by the command whose log-in it was and
+// after a start that was refused.
+func TestChangedTokenPINAfterAnUnclearLogIn(t *testing.T) {
+	for name, more := range map[string]func(m *measured){
+		"at once":              func(*measured) {},
+		"after another start":  func(m *measured) { m.refused(daemon.ExitConfig, "sigild recover") },
+		"after a recovery too": func(m *measured) { m.fails("file descriptor", m.code, "recover", "--code-fd", "3") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, faults, pin := changedPIN(t, 4)
+			unclear(faults)
+			logsIn(t, faults, 1, func() { m.fails("CKR_DEVICE_ERROR", m.code, "recover", "--code-fd", "3") })
+			faults.Clear("C_Login")
+			logsIn(t, faults, 0, func() { more(m) })
+			logsIn(t, faults, 1, func() { m.recoverAsked(pin) })
+			m.signs()
+		})
+	}
+}
+
+// recoverAsked runs `sigild recover` at a terminal and is asked for the token's PIN.
+func (m *measured) recoverAsked(pin []byte) {
+	m.t.Helper()
+	term := asktest.Start(m.t, m.Command(m.ctx, "recover"))
 	term.Expect("Recovery code")
 	term.Send(string(m.code) + "\n")
 	term.Expect("User PIN of the token")
 	term.Send(string(pin) + "\n")
 	if code, said := term.Wait(); code != 0 || strings.Contains(said, string(pin)) {
-		t.Fatalf("exit code %d: %s", code, said)
-	}
-	m.signs()
-	term = asktest.Start(t, m.Command(m.ctx, "recover"))
-	term.Expect("Recovery code")
-	term.Send(string(m.code) + "\n")
-	if code, said := term.Wait(); code != 0 || strings.Contains(said, "User PIN") {
-		t.Fatalf("without a refusal: exit code %d: %s", code, said)
+		m.t.Fatalf("exit code %d: %s", code, said)
 	}
 }
 
@@ -166,4 +263,52 @@ func TestRecoveryCodeIsNotReplacedAroundAnotherPIN(t *testing.T) {
 		t.Fatalf("exit code %d: %s", code, said)
 	}
 	m.signs()
+}
+
+// A weak new PIN is refused before the token sees it, also in place of a refused one,
+// unless that is said to be right. The one that is kept then is not refused again.
+func TestChangedTokenPINIsWeak(t *testing.T) {
+	faults, module := faultyToken(t)
+	var o daemontest.Options
+	module(&o)
+	m := newMeasuredHost(t, o)
+	weak := []byte("4a0f4f6f9d1c")
+	setTokenPIN(t, m.Host, weak)
+	refused := func() {
+		code, said := m.recoverWith(weak)
+		if code == 0 {
+			t.Error("a weak PIN is accepted")
+		}
+		mustContain(t, said, "128 random bits", "--accept-weak-token-pin")
+		mustNotLeak(t, said, weak)
+	}
+	logsIn(t, faults, 0, refused)
+	m.refused(daemon.ExitConfig, "refused this user PIN")
+	logsIn(t, faults, 0, refused)
+	for _, accept := range [][]string{{"--accept-weak-token-pin"}, nil} {
+		if code, said := m.recoverWith(weak, accept...); code != 0 {
+			t.Fatalf("exit code %d: %s", code, said)
+		}
+		m.signs()
+	}
+}
+
+// A PIN that was elsewhere and that the TPM is to keep must be strong too.
+func TestWeakPINIsNotMovedToTheTPM(t *testing.T) {
+	h, faults := pinInFile(t)
+	code := provision(t, h)
+	h.Config["token"] = `pin = "tpm"`
+	if err := h.WriteConfig(); err != nil {
+		t.Fatal(err)
+	}
+	with := []string{"recover", "--code-fd", "3", "--pin-fd", "4"}
+	logsIn(t, faults, 0, func() {
+		exit, said := feeding(t, h, [][]byte{code, []byte("402916")}, with...)
+		if exit == 0 {
+			t.Error("a weak PIN is accepted")
+		}
+		mustContain(t, said, "128 random bits")
+	})
+	commandSucceeds(t, h, [][]byte{code, h.TokenPIN()}, with...)
+	start(t, h)
 }

@@ -24,7 +24,7 @@ func newProvision() *cobra.Command {
 	fd := pinFlag(c)
 	codeFD := c.Flags().Int("code-fd", -1, "write the recovery code, or its shares, to this file descriptor, one a line, without asking to confirm it")
 	split := splitFlags(c)
-	weak := c.Flags().Bool("accept-weak-token-pin", false, "accept a user PIN of under 128 bits, for tokens that take no longer one")
+	weak := weakPINFlag(c)
 	c.RunE = func(c *cobra.Command, _ []string) error {
 		if err := split.Check(); err != nil {
 			return &usageError{err}
@@ -48,6 +48,10 @@ func newProvision() *cobra.Command {
 		return err
 	}
 	return c
+}
+
+func weakPINFlag(c *cobra.Command) *bool {
+	return c.Flags().Bool("accept-weak-token-pin", false, "accept a user PIN of under 128 bits, for tokens that take no longer one")
 }
 
 func newForgetRefusal() *cobra.Command {

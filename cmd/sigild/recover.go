@@ -22,13 +22,15 @@ func newRecover() *cobra.Command {
 			"state, and begins a new epoch. Do it only when you know why the PCRs that sigild names have changed.\n" +
 			"Where the code was split, it asks for as many shares as are needed.\n\n" +
 			"Where the TPM keeps the token's user PIN (token.pin = \"tpm\"), this also gives it a new one after the PIN was changed\n" +
-			"on the token: with --pin-fd, or asked for once the token has refused the old one. The code protects the new PIN then.\n\n" +
+			"on the token: with --pin-fd, or asked for once the token has refused the old one. The code protects the new PIN then.\n" +
+			"As at provisioning it must be at least 128 random bits, unless --accept-weak-token-pin says otherwise.\n\n" +
 			"With --replace-code nothing is bound anew: the code that you give is replaced by a new one, shown once.\n" +
 			"Copies of the database from before still open with the old code. --shares and --threshold split the new one.\n\n" +
 			"Stop the daemon first.",
 		Args: cobra.NoArgs,
 	}
 	fd := pinFlag(c)
+	weak := weakPINFlag(c)
 	codeFD := c.Flags().Int("code-fd", -1, "read the recovery code, or its shares, from this file descriptor, one a line, instead of asking")
 	newTPM := c.Flags().Bool("new-tpm", false, "the TPM is another one than at provisioning, or was cleared")
 	replace := c.Flags().Bool("replace-code", false, "replace the recovery code, and do nothing else")
@@ -43,7 +45,7 @@ func newRecover() *cobra.Command {
 			return err
 		}
 		code, pin := ask.Source{FD: *codeFD}, ask.Source{FD: *fd}
-		o := daemon.RecoverOptions{AskCode: code.Secret, Ask: pin.Secret, GivenPIN: *fd != ask.Terminal, NewTPM: *newTPM,
+		o := daemon.RecoverOptions{AskCode: code.Secret, Ask: pin.Secret, GivenPIN: *fd != ask.Terminal, WeakPIN: *weak, NewTPM: *newTPM,
 			Progress: func(line string) { fmt.Fprintln(c.ErrOrStderr(), line) }}
 		if *codeFD == ask.Terminal {
 			o.AskAgain = func(err error) { fmt.Fprintf(c.ErrOrStderr(), "%v\n", err) }
