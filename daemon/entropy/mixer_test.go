@@ -247,16 +247,17 @@ func TestSeedRefusesBadBindingBeforeReading(t *testing.T) {
 // A caller that gives up is nobody's fault; its deadline is the slow source's.
 func TestSeedEndsWithItsContext(t *testing.T) {
 	b := newBench(t, entropy.MixerOptions{Parallel: 1})
-	started := make(chan struct{})
+	started, gaveUp := make(chan struct{}), make(chan struct{})
 	b.tpm.set(func(ctx context.Context, n int) ([]byte, error) {
 		close(started)
-		<-ctx.Done()
+		<-gaveUp
 		late, _ := fresh(ctx, n)
 		return late, nil
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() { <-started; cancel() }()
 	_, err := b.mixer.Seed(ctx, []byte("wallet"))
+	close(gaveUp)
 	if _, blamed := errors.AsType[*entropy.SourceError](err); blamed || !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
