@@ -38,7 +38,7 @@ func (c *conn) settle(err error) error {
 	if c.broken != nil {
 		return c.broken
 	}
-	if losesHandles(err) {
+	if losesHandles(err) || outOfSessions(err) {
 		return c.fail(err)
 	}
 	return err

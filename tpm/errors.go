@@ -108,6 +108,13 @@ func losesHandles(err error) bool {
 	return errors.Is(err, tpm2.TPMRCInitialize) || errors.Is(err, tpm2.TPMRCFailure)
 }
 
+// outOfSessions reports whether the TPM has no place for another session. This
+// connection needs three at most: others were left over where a command and then its
+// session's flush were refused. Another connection begins without them.
+func outOfSessions(err error) bool {
+	return errors.Is(err, tpm2.TPMRCSessionMemory) || errors.Is(err, tpm2.TPMRCSessionHandles)
+}
+
 // unavailable wraps a cause as ErrUnavailable.
 func unavailable(cause error) error {
 	return fmt.Errorf("%w: %w", ErrUnavailable, cause)

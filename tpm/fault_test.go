@@ -311,3 +311,32 @@ func TestCounterIsIncrementedOnce(t *testing.T) {
 		t.Errorf("%d steps instead of one", got-last)
 	}
 }
+
+// A TPM that refuses a command and then the flush of its session keeps that one. Once
+// it takes no more of them the connection is given up, and another begins without them.
+func TestSessionsThatCouldNotBeFlushed(t *testing.T) {
+	h, tap := tapped(t, 0)
+	tap.Handle(func(command []byte, forward func([]byte) []byte) []byte {
+		switch commandCode(command) {
+		case tpm2.TPMCCGetRandom, tpm2.TPMCCFlushContext:
+			return refusal(tpm2.TPMRCLockout)
+		}
+		return forward(command)
+	})
+	var err error
+	for n := 0; n < 64 && !errors.Is(err, tpm.ErrUnavailable); n++ {
+		if _, err = h.Random(deadline(t), 32); err == nil {
+			t.Fatal("random bytes of a TPM that refuses them")
+		}
+	}
+	if !errors.Is(err, tpm.ErrUnavailable) {
+		t.Errorf("%v, want ErrUnavailable", err)
+	}
+	tap.Handle(nil)
+	if err := h.Reopen(deadline(t)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Random(deadline(t), 32); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}
