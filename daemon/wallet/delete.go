@@ -185,7 +185,7 @@ func (s *Service) Purge(ctx context.Context, by Peer, grace time.Duration) (remo
 			case err == nil:
 				removed++
 				continue
-			case !errors.Is(err, seal.ErrCorrupt) && !errors.Is(err, errUndated):
+			case !ownFault(err):
 				return removed, errors.Join(append(failed, fmt.Errorf("wallet %x: %w", id, err))...)
 			}
 			failed = append(failed, fmt.Errorf("wallet %x: %w", id, err))
@@ -195,6 +195,12 @@ func (s *Service) Purge(ctx context.Context, by Peer, grace time.Duration) (remo
 		}
 		after = next
 	}
+}
+
+// ownFault reports whether a wallet is not purged for what its record, or the index of
+// tombstones, says of it.
+func ownFault(err error) bool {
+	return errors.Is(err, seal.ErrCorrupt) || errors.Is(err, ErrNotFound) || errors.Is(err, errUndated)
 }
 
 // buried gives a record that has its tombstone since before, as the index of

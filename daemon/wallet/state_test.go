@@ -282,6 +282,23 @@ func (b *bench) tombstone(t *testing.T, id seal.ID, at time.Time) {
 	}
 }
 
+// planted has a tombstone in its index, which has no MAC, of a wallet that there is not.
+type planted struct{ wallet.Store }
+
+func (p planted) Tombstones(ctx context.Context, before int64, after []byte, limit int) ([]seal.ID, []byte, error) {
+	ids, next, err := p.Store.Tombstones(ctx, before, after, limit)
+	return append([]seal.ID{{1}}, ids...), next, err
+}
+
+func TestPlantedTombstoneStopsNoPurge(t *testing.T) {
+	b := newBench(t)
+	ids := b.buryAll(t, "r", "s")
+	b.Service.Store = planted{b.Service.Store}
+	if n, err := b.Purge(t.Context(), b.peer, time.Hour); n != len(ids) || !errors.Is(err, wallet.ErrNotFound) {
+		t.Errorf("purged %d, %v", n, err)
+	}
+}
+
 // Nothing is purged that the log does not know, whichever line cannot be written.
 func TestNoPurgeWithoutAudit(t *testing.T) {
 	b, full := newBench(t), errors.New("disk full")
