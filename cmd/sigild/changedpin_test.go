@@ -71,6 +71,14 @@ func (m *measured) recoverWith(pin []byte, args ...string) (code int, said strin
 	return feeding(m.t, m.Host, [][]byte{m.code, pin}, append([]string{"recover", "--code-fd", "3", "--pin-fd", "4"}, args...)...)
 }
 
+// recoversWith wants that to succeed.
+func (m *measured) recoversWith(pin []byte) {
+	m.t.Helper()
+	if code, said := m.recoverWith(pin); code != 0 {
+		m.t.Fatalf("exit code %d: %s", code, said)
+	}
+}
+
 // refusedFromFile starts the daemon with a PIN from a file, which it must refuse.
 func (m *measured) refusedFromFile(pin []byte) {
 	m.t.Helper()
@@ -106,9 +114,7 @@ func TestChangedTokenPINIsGivenToTheTPM(t *testing.T) {
 		}
 	})
 	logsIn(t, faults, 0, func() { m.refused(daemon.ExitConfig, "refused this user PIN") })
-	if code, said := m.recoverWith(pin); code != 0 {
-		t.Fatalf("the new PIN: exit code %d: %s", code, said)
-	}
+	m.recoversWith(pin)
 	m.signs()
 	m.extend(11)
 	m.refused(daemon.ExitConfig, "PCR 11")
@@ -139,9 +145,7 @@ func TestChangedTokenPINIsMistyped(t *testing.T) {
 		m.refused(daemon.ExitConfig, "refused this user PIN")
 		m.refusedFromFile(falsePIN(m.Host, 1))
 	})
-	if code, said := m.recoverWith(pin); code != 0 {
-		t.Fatalf("the new PIN: exit code %d: %s", code, said)
-	}
+	m.recoversWith(pin)
 	logsIn(t, faults, 1, m.signs)
 }
 
@@ -162,20 +166,14 @@ func TestChangedTokenPINIsGivenAgain(t *testing.T) {
 		}
 	})
 	faults.ClearAll()
-	if code, said := m.recoverWith(pin); code != 0 {
-		t.Fatalf("exit code %d: %s", code, said)
-	}
+	m.recoversWith(pin)
 	m.signs()
 }
 
 // Who changes the PIN and gives it at once loses no try of the token.
 func TestChangedTokenPINIsGivenAhead(t *testing.T) {
 	m, faults, pin := changedPIN(t, 2)
-	logsIn(t, faults, 1, func() {
-		if code, said := m.recoverWith(pin); code != 0 {
-			t.Fatalf("exit code %d: %s", code, said)
-		}
-	})
+	logsIn(t, faults, 1, func() { m.recoversWith(pin) })
 	logsIn(t, faults, 1, m.signs)
 }
 
@@ -237,9 +235,7 @@ func TestLastTryOfTheTokenIsSpared(t *testing.T) {
 		}
 	})
 	m.succeeds(nil, "forget-refusal")
-	if code, said := m.recoverWith(pin); code != 0 {
-		t.Fatalf("exit code %d: %s", code, said)
-	}
+	m.recoversWith(pin)
 	m.signs()
 }
 
@@ -256,9 +252,7 @@ func TestRecoveryCodeIsNotReplacedAroundAnotherPIN(t *testing.T) {
 	logsIn(t, faults, 0, func() {
 		m.fails("run `sigild recover` first", m.code, "recover", "--code-fd", "3", "--replace-code", "--new-code-fd", "2")
 	})
-	if code, said := m.recoverWith(pin); code != 0 {
-		t.Fatalf("exit code %d: %s", code, said)
-	}
+	m.recoversWith(pin)
 	if code, said := m.recoverWith(pin, replace...); code != 0 {
 		t.Fatalf("exit code %d: %s", code, said)
 	}
